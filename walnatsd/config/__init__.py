@@ -1,0 +1,1 @@
+"""From the config file and the environment to the model."""

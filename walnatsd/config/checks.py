@@ -1,0 +1,121 @@
+"""What the types alone can't say: how declarations fit together, and what this version does not do yet.
+
+The checks look at the raw file, so that they report beside the errors of single fields.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from walnatsd.config.listen import Tcp, parse_address
+from walnatsd.config.problems import Location, Problem
+from walnatsd.model.names import stream_name
+
+_NOT_YET: tuple[tuple[str | None, ...], ...] = (
+    # None stands for every index of a list
+    ("spool",),
+    ("otel",),
+    ("sentry",),
+    ("statsd",),
+    ("clocks",),
+    ("grpc", "tls"),
+    ("grpc", "allowed_hosts"),
+    ("http", "tls"),
+    ("http", "allowed_hosts"),
+    ("admin", "tls"),
+    ("admin", "allowed_hosts"),
+    ("auth", "tokens"),
+    ("nats", "reply_prefixes"),
+    ("events", None, "min_actors"),
+    ("events", None, "codecs"),
+    ("events", None, "schema"),
+    ("events", None, "example"),
+    ("actors", None, "priority"),
+    ("actors", None, "responds"),
+    ("actors", None, "rate_limit"),
+    ("actors", None, "match_time"),
+    ("actors", None, "filter"),
+    ("actors", None, "order_by"),
+    ("actors", None, "batch"),
+    ("actors", None, "wait_for"),
+    ("actors", None, "signing_secrets"),
+    ("actors", None, "tls"),
+)
+_HARMLESS: Mapping[str, object] = {"priority": "normal", "responds": False, "min_actors": 0}
+"""Values that ask for nothing."""
+
+
+def not_supported_yet(data: object) -> Iterator[Problem]:
+    """Find options that are part of the schema but not of this version; none is silently ignored."""
+    for pattern in _NOT_YET:
+        for location, value in _matches(data, pattern, ()):
+            if value not in (None, [], {}) and value != _HARMLESS.get(str(location[-1])):
+                yield Problem(location, "not supported yet by this version; remove it")
+    for location, actor in _matches(data, ("actors", None), ()):
+        if isinstance(actor, Mapping) and "name" in actor and actor.get("url") is None:
+            yield Problem((*location, "url"), "is required: serving actors over the gRPC stream is not supported yet")
+
+
+def declarations_fit(data: object) -> Iterator[Problem]:
+    """Find names that are declared twice, collide in NATS, or are used but not declared."""
+    yield from _events_fit(data)
+    yield from _actors_differ(data)
+    names = {name for _, name in _matches(data, ("events", None, "name"), ())}
+    for pattern in (("actors", None, "event"), ("clocks", None, "event")):
+        for location, event in _matches(data, pattern, ()):
+            if isinstance(event, str) and event not in names:
+                yield Problem(location, f"the event {event!r} is not declared; add it to events")
+
+
+def _events_fit(data: object) -> Iterator[Problem]:
+    streams: dict[str, str] = {}
+    names: set[str] = set()
+    for location, name in _matches(data, ("events", None, "name"), ()):
+        if not isinstance(name, str):
+            continue
+        stream = stream_name(name)
+        other = streams.setdefault(stream, name)
+        if name in names:
+            yield Problem(location, f"the event {name!r} is declared twice; remove one")
+        elif other != name:
+            yield Problem(location, f"{name!r} and {other!r} map to one stream, {stream!r}; rename one of the events")
+        names.add(name)
+
+
+def _actors_differ(data: object) -> Iterator[Problem]:
+    actors: set[tuple[str, str]] = set()
+    for location, actor in _matches(data, ("actors", None), ()):
+        match actor:
+            case {"name": str(name), "event": str(event)}:
+                if (event, name) in actors:
+                    yield Problem((*location, "name"), f"the actor {name!r} of {event!r} is declared twice; remove one")
+                actors.add((event, name))
+
+
+def listens_safely(data: object) -> Iterator[Problem]:
+    """Find addresses that others can reach while nothing asks who calls."""
+    allowed = next((value for _, value in _matches(data, ("auth", "allow_insecure_listen"), ())), False)
+    if allowed in (True, "true", "yes", "1"):
+        return
+    for section in ("grpc", "http", "admin"):
+        for location, text in _matches(data, (section, "listen"), ()):
+            try:
+                address = parse_address(text)
+            except (ValueError, AttributeError):
+                continue  # the field's own error says so
+            if isinstance(address, Tcp) and not address.is_loopback:
+                yield Problem(
+                    location,
+                    f"{address} can be reached from other machines and nothing asks who calls; listen on loopback or a "
+                    "Unix socket, or set auth.allow_insecure_listen: true",
+                )
+
+
+def _matches(data: object, pattern: tuple[str | None, ...], location: Location) -> Iterator[tuple[Location, Any]]:
+    if not pattern:
+        yield location, data
+    elif pattern[0] is None:
+        if isinstance(data, list):
+            for index, item in enumerate(data):
+                yield from _matches(item, pattern[1:], (*location, index))
+    elif isinstance(data, Mapping) and pattern[0] in data:
+        yield from _matches(data[pattern[0]], pattern[1:], (*location, pattern[0]))

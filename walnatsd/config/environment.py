@@ -1,0 +1,69 @@
+"""Settings from the environment: `WALNATSD_NATS__SERVERS` stands for `nats.servers`."""
+
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from walnatsd.config.problems import Location
+from walnatsd.config.settings import Config
+
+PREFIX = "WALNATSD_"
+_DECLARATIONS = frozenset({"events", "actors", "clocks"})
+
+
+def overlay(data: dict[str, Any], environ: Mapping[str, str]) -> tuple[dict[Location, str], list[str]]:
+    """Write what the environment says over what the file says.
+
+    Returns:
+        Which variable set which place, and a warning for each variable that names no setting.
+    """
+    origins: dict[Location, str] = {}
+    warnings = []
+    for variable in sorted(environ):
+        if not variable.startswith(PREFIX):
+            continue
+        location = tuple(variable.removeprefix(PREFIX).lower().split("__"))
+        annotation = _annotation_at(location)
+        if annotation is None:
+            warnings.append(f"the environment variable {variable} names no setting and is ignored")
+            continue
+        here = data
+        for part in location[:-1]:
+            below = here.get(part)
+            if not isinstance(below, dict):
+                below = here[part] = {}
+            here = below
+        text = environ[variable]
+        here[location[-1]] = (
+            [part.strip() for part in text.split(",") if part.strip()] if _is_list(annotation) else text
+        )
+        origins[location] = variable
+    return origins, warnings
+
+
+def _annotation_at(location: tuple[str, ...]) -> Any:
+    """Find the type of a setting, None where there is none."""
+    if location[0] in _DECLARATIONS:
+        return None
+    candidates: list[Any] = [Config]
+    annotation: Any = None
+    for part in location:
+        fields = [model.model_fields[part] for model in candidates if part in model.model_fields]
+        if not fields:
+            return None
+        annotation = fields[0].annotation
+        candidates = [each for each in (annotation, *typing.get_args(annotation)) if _is_model(each)]
+    return annotation
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _is_list(annotation: Any) -> bool:
+    if isinstance(annotation, types.UnionType):
+        return any(_is_list(each) for each in typing.get_args(annotation))
+    return typing.get_origin(annotation) is tuple

@@ -1,0 +1,47 @@
+"""What all declarations have in common."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, model_validator
+
+
+def _resolve(path: str, info: ValidationInfo) -> str:
+    """Make a path absolute if the validation context names the folder that it is relative to."""
+    base = (info.context or {}).get("base_dir")
+    return str(Path(base, path)) if base is not None else path
+
+
+class MustExist:
+    """Marks a path that must name a readable file."""
+
+
+RelativePath = Annotated[str, AfterValidator(_resolve)]
+"""A path, relative to the config file."""
+
+InputFile = Annotated[RelativePath, MustExist()]
+"""A path of a file that is read, relative to the config file."""
+
+
+class Declared(BaseModel):
+    """A part of the config file: immutable, without unknown keys, documented by the docstrings of its fields."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Secret(Declared):
+    """Where a secret comes from; the secret itself never stands in a file or in a registration."""
+
+    env: str | None = None
+    """Name of an environment variable."""
+    file: RelativePath | None = None
+    """Path of a file; surrounding white space is not part of the secret."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "Secret":
+        if (self.env is None) == (self.file is None):
+            raise ValueError("give either {env: NAME} or {file: PATH}")
+        return self
+
+
+PositiveInt = Annotated[int, Field(gt=0)]

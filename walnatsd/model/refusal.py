@@ -1,0 +1,51 @@
+"""Why a call is refused: the reasons of the contract, as one exception."""
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """The `reason` of an error, section 3 of the contract. Codes and statuses are set in one table in `api.errors`."""
+
+    UNKNOWN_EVENT = "UNKNOWN_EVENT"
+    INVALID_NAME = "INVALID_NAME"
+    INVALID_HEADER = "INVALID_HEADER"
+    INVALID_UID = "INVALID_UID"
+    INVALID_TIME = "INVALID_TIME"
+    INVALID_REQUEST = "INVALID_REQUEST"
+    INVALID_DECLARATION = "INVALID_DECLARATION"
+    TOO_LARGE = "TOO_LARGE"
+    CONFLICT = "CONFLICT"
+    EVENT_FULL = "EVENT_FULL"
+    BUSY = "BUSY"
+    SEQUENCE = "SEQUENCE"
+    NATS_UNAVAILABLE = "NATS_UNAVAILABLE"
+    NATS_ERROR = "NATS_ERROR"
+    NOT_SUPPORTED = "NOT_SUPPORTED"
+
+
+class Refusal(Exception):  # noqa: N818 - the field's word for an error that is an answer
+    """A call that is answered with an error.
+
+    Attributes:
+        reason: Which one.
+        message: What is wrong and what to do about it.
+        uid: The message's uid, once it is known.
+        maybe_stored: True where nobody knows whether the message was stored; retry with the same uid.
+        retry_after_s: When to come back, where that is known.
+    """
+
+    def __init__(
+        self,
+        reason: Reason,
+        message: str,
+        *,
+        uid: str = "",
+        maybe_stored: bool = False,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.uid = uid
+        self.maybe_stored = maybe_stored
+        self.retry_after_s = retry_after_s

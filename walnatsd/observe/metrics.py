@@ -1,0 +1,114 @@
+"""All metrics in one place. Label values come from declarations and fixed sets only, so their number is bounded."""
+
+from collections.abc import Callable
+from functools import cache
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.process_collector import ProcessCollector
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+disable_created_metrics()  # type: ignore[no-untyped-call]  # one more series for each series, for nobody
+
+_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_LONG_SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 15, 60, 300, 1800, 7200, 43200, 86400)
+
+
+class Metrics:
+    """The metrics of one daemon."""
+
+    def __init__(self) -> None:
+        registry = self._registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        self._emits = Counter(
+            "walnatsd_emits",
+            "Emits answered, by outcome: stored, duplicate or the reason of the refusal.",
+            ["event", "outcome"],
+            registry=registry,
+        )
+        self._emit_seconds = Histogram(
+            "walnatsd_emit_duration_seconds",
+            "Time from an emit's arrival to its answer.",
+            ["event"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._attempts = Counter(
+            "walnatsd_attempts",
+            "Attempts by outcome: acknowledged, failed, rejected, unavailable, gone.",
+            ["event", "actor", "outcome"],
+            registry=registry,
+        )
+        self._attempt_seconds = Histogram(
+            "walnatsd_attempt_duration_seconds",
+            "Time from the start of an attempt to the actor's answer.",
+            ["event", "actor"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._acknowledged_seconds = Histogram(
+            "walnatsd_stored_to_acknowledged_seconds",
+            "Time from the storing of a message to its confirmed ack.",
+            ["event", "actor"],
+            buckets=_LONG_SECONDS,
+            registry=registry,
+        )
+        self._in_flight = Gauge(
+            "walnatsd_deliveries_in_flight",
+            "Deliveries that this sidecar holds and has not settled.",
+            ["event", "actor"],
+            registry=registry,
+        )
+        self._retries = Counter(
+            "walnatsd_retries",
+            "Messages handed back to be tried again, by whether the attempt counts.",
+            ["event", "actor", "counts"],
+            registry=registry,
+        )
+        self._dead_letters = Counter(
+            "walnatsd_dead_letters", "Messages given up, by cause.", ["event", "actor", "cause"], registry=registry
+        )
+        self._dead_letter_failures = Counter(
+            "walnatsd_dead_letter_failures",
+            "Dead letters that could not be stored; their messages keep waiting.",
+            ["event", "actor"],
+            registry=registry,
+        )
+        self._breaker_open = Gauge(
+            "walnatsd_breaker_open",
+            "1 while the actor's breaker is open and nothing is pulled.",
+            ["event", "actor"],
+            registry=registry,
+        )
+        self._drift = Gauge(
+            "walnatsd_drift",
+            "Declared keys that differ in NATS and were not written.",
+            ["kind", "event", "actor"],
+            registry=registry,
+        )
+        self.nats_connected = Gauge("walnatsd_nats_connected", "1 while NATS is connected.", registry=registry)
+        self.nats_reconnects = Counter("walnatsd_nats_reconnects", "Reconnects to NATS.", registry=registry)
+        # labels() takes a lock and builds a key on every call; the children are looked up once
+        self.emits: Callable[[str, str], Counter] = cache(self._emits.labels)
+        self.emit_seconds: Callable[[str], Histogram] = cache(self._emit_seconds.labels)
+        self.attempts: Callable[[str, str, str], Counter] = cache(self._attempts.labels)
+        self.attempt_seconds: Callable[[str, str], Histogram] = cache(self._attempt_seconds.labels)
+        self.acknowledged_seconds: Callable[[str, str], Histogram] = cache(self._acknowledged_seconds.labels)
+        self.in_flight: Callable[[str, str], Gauge] = cache(self._in_flight.labels)
+        self.retries: Callable[[str, str, str], Counter] = cache(self._retries.labels)
+        self.dead_letters: Callable[[str, str, str], Counter] = cache(self._dead_letters.labels)
+        self.dead_letter_failures: Callable[[str, str], Counter] = cache(self._dead_letter_failures.labels)
+        self.breaker_open: Callable[[str, str], Gauge] = cache(self._breaker_open.labels)
+        self.drift: Callable[[str, str, str], Gauge] = cache(self._drift.labels)
+
+    def render(self) -> bytes:
+        """Write all metrics in the Prometheus text format."""
+        return generate_latest(self._registry)
