@@ -1,0 +1,1 @@
+"""Everything that speaks NATS, and the sole importer of the nats library."""

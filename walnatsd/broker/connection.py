@@ -1,0 +1,269 @@
+"""The one connection to NATS: it comes, it may go, it comes back."""
+
+import asyncio
+import contextlib
+import secrets
+import ssl
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import structlog
+
+from walnatsd.broker.client import Client
+from walnatsd.broker.errors import NotConnectedError
+from walnatsd.broker.replies import Replies
+from walnatsd.broker.wire import Frame, publish_frame
+from walnatsd.config.secrets import Secrets
+from walnatsd.config.settings import Nats, NatsTls
+from walnatsd.observe.health import Health
+from walnatsd.observe.metrics import Metrics
+
+PING_INTERVAL_S = 5
+RECONNECT_WAIT_S = 0.25
+CONNECT_TIMEOUT_S = 5
+WATCH_INTERVAL_S = 1.0
+DRAIN_TIMEOUT_S = 10
+REPEAT_WAITING_S = 30.0
+HEALTH_PART = "nats"
+
+_log = structlog.get_logger("walnatsd.nats")
+
+
+class Connection:
+    """A connection that heals itself. Made by `connect`.
+
+    Frames are sent without waiting; a request waits for its reply. Who needs the connection back after an outage waits
+    with `wait_connected` or is called back.
+    """
+
+    def __init__(self, client: Client, settings: Nats, health: Health, metrics: Metrics) -> None:
+        self._client = client
+        self._inbox = f"{settings.inbox_prefix}.{secrets.token_hex(9)}"
+        self._inboxes = 0
+        self._replies = Replies(f"{self._inbox}.r")
+        self._connected = asyncio.Event()
+        self._callbacks: list[Callable[[bool], None]] = []
+        self._health = health
+        self._metrics = metrics
+        self._places = ", ".join(_without_password(server) for server in settings.servers)
+        self._said = ""
+        self._said_at = 0.0
+        self._ending = False
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        client.on_sink_failure(self._fail)
+        health.set_problem(HEALTH_PART, f"waiting for NATS at {self._places}: connecting")
+
+    # ---- for everybody
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether frames can be sent now."""
+        return self._connected.is_set() and self._client.is_connected
+
+    @property
+    def max_payload(self) -> int:
+        """Bytes that one message may have, headers included."""
+        return self._client.max_payload
+
+    @property
+    def server_version(self) -> str:
+        """Version of the server, empty before the first connection."""
+        return str(self._client._server_info.get("version", ""))  # noqa: SLF001
+
+    async def wait_connected(self) -> None:
+        """Wait until NATS is there."""
+        await self._connected.wait()
+
+    def on_change(self, callback: Callable[[bool], None]) -> Callable[[], None]:
+        """Call back with True after each (re)connect and with False after each loss. Returns what ends it."""
+        self._callbacks.append(callback)
+        return lambda: self._callbacks.remove(callback)
+
+    def publish(self, subject: str, payload: bytes = b"", *, reply: str = "", head: bytes = b"") -> None:
+        """Send a message without waiting for anything.
+
+        Raises:
+            NotConnectedError: Nothing was sent.
+        """
+        if not self._connected.is_set():
+            raise NotConnectedError("NATS is not connected")
+        self._client.send(publish_frame(subject, reply, head, payload))
+
+    async def request(self, subject: str, payload: bytes = b"", *, head: bytes = b"", timeout_s: float = 5.0) -> Frame:
+        """Send a message and wait for the reply.
+
+        Raises:
+            NotConnectedError: Nothing was sent.
+            NoReplyError: No answer within `timeout_s` seconds, or the connection broke.
+            NoRespondersError: Nobody listens there.
+        """
+        reply, future = self._replies.expect(timeout_s)
+        try:
+            self.publish(subject, payload, reply=reply, head=head)
+        except NotConnectedError:
+            future.cancel()
+            raise
+        return await future
+
+    def new_inbox(self) -> str:
+        """Give a subject of this connection's own."""
+        self._inboxes += 1
+        return f"{self._inbox}.{self._inboxes}"
+
+    async def attach(self, subject: str, sink: Callable[[Frame], None]) -> int:
+        """Subscribe; `sink` gets each frame as it is read and must not block. Returns a subscription id."""
+        return await self._client.attach(subject, sink)
+
+    async def detach(self, sid: int) -> None:
+        """Unsubscribe, after what the server had sent has arrived."""
+        await self._client.detach(sid)
+
+    # ---- the life of the connection
+
+    async def keep(self, options: Mapping[str, Any]) -> None:
+        """Connect, however long it takes, then watch over the connection for ever.
+
+        Raises:
+            ConnectionError: The connection ended for good, which it must not.
+        """
+        await self._client.connect(**options, **self._callback_options())
+        await self._client.attach(self._replies.subject, self._replies.receive)
+        self._come()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._replies.sweep(), name="nats/sweep")
+            tasks.create_task(self._watch(), name="nats/watch")
+            await self.ended
+        raise ConnectionError("the NATS connection was closed for good")
+
+    async def end(self) -> None:
+        """Send what is queued, then close."""
+        self._ending = True
+        if self._client.is_connected:
+            with contextlib.suppress(Exception):  # whatever it is, the connection ends here
+                await asyncio.wait_for(self._client.drain(), DRAIN_TIMEOUT_S)
+        with contextlib.suppress(Exception):
+            await self._client.close()
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(WATCH_INTERVAL_S)
+            if await self._client.revive():
+                _log.warning("a task of the NATS connection had died; reconnecting")
+
+    def _callback_options(self) -> dict[str, Any]:
+        async def error(exception: Exception) -> None:
+            self._on_error(exception)
+
+        async def disconnected() -> None:
+            self._go()
+
+        async def reconnected() -> None:
+            self._metrics.nats_reconnects.inc()
+            self._come()
+
+        async def closed() -> None:
+            self._go()
+            if not self._ending and not self.ended.done():
+                self.ended.set_result(None)
+
+        return {
+            "error_cb": error,
+            "disconnected_cb": disconnected,
+            "reconnected_cb": reconnected,
+            "closed_cb": closed,
+        }
+
+    def _come(self) -> None:
+        self._connected.set()
+        self._said = ""
+        self._health.clear(HEALTH_PART)
+        self._metrics.nats_connected.set(1)
+        _log.info("connected to NATS", server=self._client.connected_url.netloc, version=self.server_version)  # type: ignore[union-attr]
+        self._call_back(connected=True)
+
+    def _go(self) -> None:
+        self._client.forget_unsent()
+        if not self._connected.is_set():
+            return
+        self._connected.clear()
+        self._metrics.nats_connected.set(0)
+        if not self._ending:
+            self._tell_waiting("the connection was lost")
+        self._replies.break_off()
+        self._call_back(connected=False)
+
+    def _call_back(self, *, connected: bool) -> None:
+        for callback in list(self._callbacks):
+            callback(connected)
+
+    def _on_error(self, exception: Exception) -> None:
+        text = str(exception) or type(exception).__name__
+        if self._connected.is_set():
+            _log.warning("NATS reports an error", error=text)
+        else:
+            self._tell_waiting(text)
+
+    def _tell_waiting(self, why: str) -> None:
+        """Say what is waited for: when it changes, and now and then."""
+        problem = f"waiting for NATS at {self._places}: {why}"
+        self._health.set_problem(HEALTH_PART, problem)
+        now = asyncio.get_running_loop().time()
+        if problem != self._said or now - self._said_at >= REPEAT_WAITING_S:
+            self._said, self._said_at = problem, now
+            _log.warning(problem)
+
+    def _fail(self, exception: Exception) -> None:
+        if not self.ended.done():
+            self.ended.set_exception(exception)
+
+
+@contextlib.asynccontextmanager
+async def connect(
+    settings: Nats, secrets_: Secrets, *, name: str, health: Health, metrics: Metrics
+) -> AsyncIterator[Connection]:
+    """Open the connection. It is given at once and connects in the background, however long that takes."""
+    client = Client()
+    connection = Connection(client, settings, health, metrics)
+    async with asyncio.TaskGroup() as tasks:
+        keeper = tasks.create_task(connection.keep(_options(settings, secrets_, name)), name="nats/connection")
+        try:
+            yield connection
+        finally:
+            await connection.end()
+            keeper.cancel()
+
+
+def _options(settings: Nats, secrets_: Secrets, name: str) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "servers": list(settings.servers),
+        "name": name,
+        "inbox_prefix": settings.inbox_prefix,
+        "max_reconnect_attempts": -1,
+        "reconnect_time_wait": RECONNECT_WAIT_S,
+        "connect_timeout": CONNECT_TIMEOUT_S,
+        "ping_interval": PING_INTERVAL_S,
+        "drain_timeout": DRAIN_TIMEOUT_S,
+        "pending_size": -1,  # nothing is buffered while disconnected: callers learn the truth
+        "user_credentials": settings.credentials_file,
+        "nkeys_seed": settings.nkey_seed_file,
+    }
+    if settings.token is not None:
+        options["token"] = secrets_.reveal(settings.token)
+    if settings.user is not None and settings.password is not None:
+        options |= {"user": settings.user, "password": secrets_.reveal(settings.password)}
+    if settings.tls is not None:
+        options |= {"tls": _tls(settings.tls), "tls_hostname": settings.tls.hostname}
+    return options
+
+
+def _tls(settings: NatsTls) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=settings.ca_file)
+    if settings.cert_file is not None:
+        context.load_cert_chain(settings.cert_file, settings.key_file)
+    return context
+
+
+def _without_password(server: str) -> str:
+    parts = urlsplit(server)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts.netloc else server

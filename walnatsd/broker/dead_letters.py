@@ -1,0 +1,155 @@
+"""Dead letters: stored first, and only then is the message terminated."""
+
+import re
+from dataclasses import dataclass
+
+import structlog
+
+from walnatsd.broker.connection import Connection
+from walnatsd.broker.errors import ApiError
+from walnatsd.broker.jetstream import JetStream
+from walnatsd.broker.publisher import Publisher
+from walnatsd.broker.wire import head_of
+from walnatsd.config.settings import DeadLetters as Settings
+from walnatsd.model import headers
+from walnatsd.model.message import Message
+from walnatsd.payload.cloudevents import rfc3339
+
+STREAM = "walnatsd-dead-letters"
+PREFIX = "walnatsd.dead-letter."
+STORE_BUDGET_S = 15.0
+MAX_REASON_LENGTH = 1024
+
+_NO_STORAGE = frozenset({10023, 10028, 10047})
+_SMALLER_BYTES = (1 << 30, 128 << 20, 16 << 20)
+
+_log = structlog.get_logger("walnatsd.dead_letters")
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """Why and when an actor gave a message up."""
+
+    actor: str
+    reason: str
+    status: int | None
+    attempts: int
+    at: float
+    """Seconds since the epoch of the last attempt."""
+
+
+class DeadLetters:
+    """The dead-letter stream. When it is full or away, nothing is terminated: `store` raises."""
+
+    def __init__(self, connection: Connection, publisher: Publisher) -> None:
+        self._connection = connection
+        self._publisher = publisher
+
+    async def store(self, message: Message, death: Death) -> None:
+        """Store a dead letter; a duplicate counts as stored.
+
+        Raises:
+            Refusal: It is not stored; the message must not be terminated.
+        """
+        header, payload = fit(dead_letter_headers(message, death), message.payload, self._connection.max_payload)
+        await self._publisher.publish(
+            f"{PREFIX}{message.stream}.{death.actor}", payload, header, budget_s=STORE_BUDGET_S
+        )
+
+
+def dead_letter_headers(message: Message, death: Death) -> dict[str, str]:
+    """Give the headers of a dead letter: the message's, and what became of it.
+
+    `Nats-*` are renamed, for the server would act on them (`Nats-Expected-*`, `Nats-TTL`, `Nats-Rollup` are refused).
+    """
+    header = {
+        f"walnatsd-original-{name}" if name.lower().startswith("nats-") else name: value
+        for name, value in message.headers.items()
+    }
+    header |= {
+        headers.MESSAGE_ID: f"dlq:{message.stream}:{death.actor}:{message.sequence}:0",
+        "walnats-dead-letter-reason": one_line(death.reason),
+        "walnats-dead-letter-status": str(death.status or ""),
+        "walnats-dead-letter-attempts": str(death.attempts),
+        "walnats-dead-letter-uid": message.uid or "",
+        "walnats-dead-letter-stored-at": rfc3339(message.stored_at),
+        "walnats-dead-letter-last-attempt-at": rfc3339(death.at),
+        "walnats-dead-letter-stream": message.stream,
+        "walnats-dead-letter-sequence": str(message.sequence),
+        "walnats-dead-letter-event": message.event,
+        "walnats-dead-letter-actor": death.actor,
+    }
+    return header
+
+
+def fit(header: dict[str, str], payload: bytes, max_payload: int) -> tuple[dict[str, str], bytes]:
+    """Shorten a dead letter that the server would not take: the payload goes, marked as truncated."""
+    if len(head_of(header)) + len(payload) <= max_payload:
+        return header, payload
+    header = header | {"walnats-dead-letter-truncated": "payload"}
+    return header, payload[: max(0, max_payload - len(head_of(header)))]
+
+
+def one_line(text: str) -> str:
+    """Write any text as a header value: printable ASCII, bounded."""
+    return re.sub(r"[^\x20-\x7e]+", " ", text)[:MAX_REASON_LENGTH].strip()
+
+
+async def register_stream(jetstream: JetStream, settings: Settings, *, replicas: int) -> None:
+    """Create the dead-letter stream, or update what differs.
+
+    Raises:
+        ApiError: The server does not accept it.
+        BrokerError: NATS did not answer.
+    """
+    wanted = {
+        "max_age": round(settings.age * 1e9),
+        "max_bytes": settings.bytes,
+        "num_replicas": replicas,
+    }
+    info = await jetstream.stream(STREAM)
+    if info is None:
+        config = {
+            "name": STREAM,
+            "subjects": [f"{PREFIX}>"],
+            "retention": "limits",
+            "discard": "new",  # a full stream must not drop dead letters: messages wait instead
+            "duplicate_window": 120_000_000_000,
+            "description": "Messages that an actor gave up on.",
+            **wanted,
+        }
+        await _create(jetstream, config, shrink="bytes" not in settings.model_fields_set)
+        return
+    present = info["config"]
+    declared = {
+        "max_age": "age" in settings.model_fields_set,
+        "max_bytes": "bytes" in settings.model_fields_set and settings.bytes >= info["state"]["bytes"],
+        "num_replicas": replicas > present.get("num_replicas", 1),
+    }
+    changes = {name: wanted[name] for name, may in declared.items() if may and present.get(name) != wanted[name]}
+    if changes:
+        await jetstream.request(f"STREAM.UPDATE.{STREAM}", present | changes)
+
+
+async def _create(jetstream: JetStream, config: dict[str, object], *, shrink: bool) -> None:
+    """Create the stream. The server reserves `max_bytes`; where the default does not fit, a smaller one will do."""
+    try:
+        await jetstream.request(f"STREAM.CREATE.{STREAM}", config)
+    except ApiError as error:
+        if error.err_code not in _NO_STORAGE:
+            raise
+        if not shrink:
+            raise ApiError(
+                error.code, error.err_code, f"dead_letters.bytes is more than the server has left: {error.description}"
+            ) from None
+    else:
+        return
+    for size in _SMALLER_BYTES:
+        try:
+            await jetstream.request(f"STREAM.CREATE.{STREAM}", config | {"max_bytes": size})
+        except ApiError as error:
+            if error.err_code not in _NO_STORAGE or size == _SMALLER_BYTES[-1]:
+                raise
+        else:
+            _log.warning("the server has little storage left; the dead-letter stream is smaller than usual", bytes=size)
+            return

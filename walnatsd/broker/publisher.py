@@ -1,0 +1,115 @@
+"""Storing messages: publish, await the PubAck, retry with the same uid inside a budget."""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import orjson
+
+from walnatsd.broker.connection import Connection
+from walnatsd.broker.errors import NoReplyError, NoRespondersError, NotConnectedError
+from walnatsd.broker.wire import head_of
+from walnatsd.model import headers
+from walnatsd.model.refusal import Reason, Refusal
+
+ACK_TIMEOUT_S = 5.0
+FIRST_PAUSE_S = 0.1
+LONGEST_PAUSE_S = 1.0
+
+_WRONG_SEQUENCE = frozenset({10070, 10071})
+_FULL = frozenset({10077})  # store failed: maximum messages or bytes exceeded
+_TOO_LARGE = frozenset({10054})
+_IN_PROCESS = 10158  # the same id is being stored right now on a replicated stream
+
+
+@dataclass(frozen=True, slots=True)
+class PubAck:
+    """JetStream's word that a message is stored."""
+
+    stream: str
+    sequence: int
+    duplicate: bool
+
+
+class Publisher:
+    """Publishes to streams. Every message carries a `Nats-Msg-Id`, so that a retry can't store it twice."""
+
+    def __init__(self, connection: Connection, draw: Callable[[], float] = random.random) -> None:
+        self._connection = connection
+        self._draw = draw
+
+    async def publish(self, subject: str, payload: bytes, header: Mapping[str, str], *, budget_s: float) -> PubAck:
+        """Store a message.
+
+        Raises:
+            Refusal: It was not stored, or nobody knows (`maybe_stored`).
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + budget_s
+        uid = header.get(headers.MESSAGE_ID, "")
+        head = head_of(header)
+        if self._connection.is_connected and len(head) + len(payload) > self._connection.max_payload:
+            # the server would close the connection: the library checks the payload alone
+            raise _too_large(len(head) + len(payload), self._connection.max_payload, uid)
+        pause_s = FIRST_PAUSE_S
+        maybe_stored = False
+        why = ""
+        while True:
+            left_s = deadline - loop.time()
+            if left_s <= 0:
+                raise Refusal(
+                    Reason.NATS_UNAVAILABLE,
+                    f"not confirmed by NATS within {budget_s:g} s: {why}",
+                    uid=uid,
+                    maybe_stored=maybe_stored,
+                    retry_after_s=LONGEST_PAUSE_S,
+                )
+            try:
+                ack = await self._attempt(subject, payload, head, min(left_s, ACK_TIMEOUT_S), uid)
+            except NotConnectedError as error:
+                why = str(error)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._connection.wait_connected(), left_s)
+                continue
+            except NoReplyError as error:
+                why, maybe_stored = str(error), True
+            except NoRespondersError:
+                why = f"no stream takes messages for {subject!r}: JetStream is not available, or the stream was deleted"
+            except _RetryableError as error:
+                why = str(error)
+            else:
+                return ack
+            await asyncio.sleep(min(pause_s * (0.5 + self._draw()), max(0.0, deadline - loop.time())))
+            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+
+    async def _attempt(self, subject: str, payload: bytes, head: bytes, timeout_s: float, uid: str) -> PubAck:
+        frame = await self._connection.request(subject, payload, head=head, timeout_s=timeout_s)
+        answer = orjson.loads(frame.payload)
+        if error := answer.get("error"):
+            raise _translate(error, uid)
+        return PubAck(answer["stream"], answer["seq"], answer.get("duplicate", False))
+
+
+class _RetryableError(Exception):
+    """JetStream could not store it now, and said so."""
+
+
+def _translate(error: Mapping[str, object], uid: str) -> Exception:
+    code, err_code, text = error.get("code"), error.get("err_code"), str(error.get("description"))
+    if err_code in _WRONG_SEQUENCE:
+        return Refusal(Reason.SEQUENCE, f"the stream's last message is another one than expected: {text}", uid=uid)
+    if err_code in _FULL:
+        return Refusal(Reason.EVENT_FULL, f"the event's stream is full: {text}", uid=uid)
+    if err_code in _TOO_LARGE:
+        return Refusal(Reason.TOO_LARGE, f"larger than the event's limits.message_size: {text}", uid=uid)
+    if err_code == _IN_PROCESS or code == 503:
+        return _RetryableError(f"{text} (JetStream error {err_code})")
+    return Refusal(Reason.NATS_ERROR, f"{text} (JetStream error {err_code})", uid=uid)
+
+
+def _too_large(size: int, limit: int, uid: str) -> Refusal:
+    return Refusal(
+        Reason.TOO_LARGE, f"headers and payload have {size} bytes, the NATS server takes {limit} (max_payload)", uid=uid
+    )

@@ -1,0 +1,174 @@
+"""Pulling continuously: one subscription, and requests for just as many messages as there is room for."""
+
+import asyncio
+import contextlib
+import functools
+from collections.abc import Callable
+
+import orjson
+import structlog
+
+from walnatsd.broker.connection import Connection
+from walnatsd.broker.delivery import Delivery
+from walnatsd.broker.errors import BrokerError, NotConnectedError
+from walnatsd.broker.jetstream import JetStream
+from walnatsd.broker.wire import Frame
+
+EXPIRES_S = 30.0
+HEARTBEAT_S = 5.0
+SILENCE_S = 2 * HEARTBEAT_S + 1
+NO_RESPONDERS_PAUSE_S = 0.25
+BAD_REQUEST_PAUSE_S = 5.0
+LOOK_INTERVAL_S = 5.0
+
+_HEARTBEAT, _BAD_REQUEST, _NOT_FOUND, _TIMEOUT, _CONFLICT, _NO_RESPONDERS = 100, 400, 404, 408, 409, 503
+_PENDING = "Nats-Pending-Messages"
+
+_log = structlog.get_logger("walnatsd.pull")
+
+
+class ConsumerGoneError(Exception):
+    """The consumer or its stream does not exist any more."""
+
+
+class Pull:
+    """A durable consumer's messages, as many as fit.
+
+    `capacity` says how many more messages there is room for, those that were asked for not counted; call `wake` when it
+    may have grown. Each message is handed to `receive` as it is read.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        jetstream: JetStream,
+        *,
+        event: str,
+        stream: str,
+        consumer: str,
+        capacity: Callable[[], int],
+        receive: Callable[[Delivery], None],
+    ) -> None:
+        self._connection = connection
+        self._jetstream = jetstream
+        self._event = event
+        self._stream = stream
+        self._consumer = consumer
+        self._capacity = capacity
+        self._receive = receive
+        self._next = f"{jetstream.prefix}.CONSUMER.MSG.NEXT.{stream}.{consumer}"
+        self._inbox = ""
+        self._sid = 0
+        self._asked = 0
+        self._heard_at = 0.0
+        self._wake = asyncio.Event()
+        self._doubt = False
+        self._renewal = False
+        self._pause_s = 0.0
+        self._loop = asyncio.get_running_loop()
+
+    def wake(self) -> None:
+        """Look again whether there is room."""
+        self._wake.set()
+
+    def withdraw(self) -> None:
+        """Take back what was asked for; what is on its way is still handed over."""
+        if self._asked:
+            self._renewal = True
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Pull until cancelled; what the server had sent by then has been handed over.
+
+        Raises:
+            ConsumerGoneError: There is nothing to pull from any more.
+        """
+        unsubscribe = self._connection.on_change(self._on_connection)
+        await self._connection.wait_connected()
+        await self._subscribe()
+        try:
+            while True:
+                await self._step()
+        finally:
+            unsubscribe()
+            await self._connection.detach(self._sid)
+
+    async def _subscribe(self) -> None:
+        """Begin a generation: the server drops earlier requests, for nobody listens to their inbox any more."""
+        self._inbox = self._connection.new_inbox()
+        self._asked = 0
+        self._renewal = False
+        self._sid = await self._connection.attach(self._inbox, functools.partial(self._on_frame, self._inbox))
+
+    async def _step(self) -> None:
+        """Ask for what there is room for, then wait for a reason to look again."""
+        if not self._connection.is_connected:
+            await self._connection.wait_connected()
+        if self._asked and self._loop.time() - self._heard_at > SILENCE_S:
+            _log.warning("a pull has gone silent; asking again", stream=self._stream, consumer=self._consumer)
+            self._doubt = self._renewal = True
+        if self._pause_s:
+            pause_s, self._pause_s = self._pause_s, 0.0
+            await asyncio.sleep(pause_s)
+        if self._renewal:
+            await self._connection.detach(self._sid)
+            await self._subscribe()
+        if self._doubt:
+            await self._see_that_it_is_there()
+        room = self._capacity() - self._asked
+        if room > 0 and room >= self._asked:  # refill when half of it is used up, not for every single message
+            self._ask(room)
+        self._wake.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_INTERVAL_S):
+                await self._wake.wait()
+
+    def _ask(self, count: int) -> None:
+        body = {"batch": count, "expires": int(EXPIRES_S * 1e9), "idle_heartbeat": int(HEARTBEAT_S * 1e9)}
+        try:
+            self._connection.publish(self._next, orjson.dumps(body), reply=self._inbox)
+        except NotConnectedError:
+            return  # the reconnect wakes us
+        self._asked += count
+        self._heard_at = self._loop.time()
+
+    def _on_connection(self, connected: bool) -> None:
+        if connected:
+            self._doubt = self._renewal = True  # the server may have come back without the consumer
+            self._wake.set()
+
+    def _on_frame(self, inbox: str, frame: Frame) -> None:
+        """Take what came on an inbox. A message's own subject is the event's, so the subscription tells the inbox."""
+        current = inbox == self._inbox
+        if current:
+            self._heard_at = self._loop.time()
+        if status := frame.status:
+            if current and status != _HEARTBEAT:
+                self._on_status(status, frame)
+                self._wake.set()
+            return
+        if current:
+            self._asked = max(0, self._asked - 1)
+        self._receive(Delivery(self._connection, self._event, frame))
+
+    def _on_status(self, status: int, frame: Frame) -> None:
+        pending = frame.headers().get(_PENDING)
+        if status in (_NOT_FOUND, _TIMEOUT, _CONFLICT) and pending is not None:
+            self._asked = max(0, self._asked - int(pending))
+            return
+        # A conflict without a count is a leader change or a deletion; a look tells which.
+        self._doubt = self._renewal = True
+        if status == _NO_RESPONDERS:
+            self._pause_s = NO_RESPONDERS_PAUSE_S
+        elif status == _BAD_REQUEST:
+            _log.error("NATS refuses a pull", stream=self._stream, consumer=self._consumer, why=frame.description)
+            self._pause_s = BAD_REQUEST_PAUSE_S
+
+    async def _see_that_it_is_there(self) -> None:
+        try:
+            info = await self._jetstream.consumer(self._stream, self._consumer)
+        except BrokerError:
+            return  # not known; doubt stays
+        self._doubt = False
+        if info is None:
+            raise ConsumerGoneError(f"the consumer {self._consumer!r} of the stream {self._stream!r} does not exist")

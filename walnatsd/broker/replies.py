@@ -1,0 +1,67 @@
+"""One inbox for all replies: publish acks, settlements, JetStream's API."""
+
+import asyncio
+import itertools
+
+from walnatsd.broker.errors import NoReplyError, NoRespondersError
+from walnatsd.broker.wire import Frame
+
+SWEEP_INTERVAL_S = 0.25
+
+
+class Replies:
+    """Futures by token. One sweep looks for late ones, so a request costs no timer of its own."""
+
+    def __init__(self, inbox: str) -> None:
+        self._prefix = inbox + "."
+        self._tokens = itertools.count(1)
+        self._waiting: dict[str, tuple[asyncio.Future[Frame], float]] = {}
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def subject(self) -> str:
+        """What to subscribe to."""
+        return self._prefix + "*"
+
+    @property
+    def waiting(self) -> int:
+        """How many replies are waited for."""
+        return len(self._waiting)
+
+    def expect(self, timeout_s: float) -> tuple[str, asyncio.Future[Frame]]:
+        """Give a reply subject, and a future of what comes there.
+
+        The future raises NoReplyError and NoRespondersError.
+        """
+        token = str(next(self._tokens))
+        future: asyncio.Future[Frame] = self._loop.create_future()
+        self._waiting[token] = (future, self._loop.time() + timeout_s)
+        return self._prefix + token, future
+
+    def receive(self, frame: Frame) -> None:
+        """Hand a reply to who waits for it."""
+        future, _ = self._waiting.pop(frame.subject[len(self._prefix) :], (None, 0.0))
+        if future is None or future.done():
+            return
+        if frame.status == 503:
+            future.set_exception(NoRespondersError("nobody answers there: JetStream or the stream is not available"))
+        else:
+            future.set_result(frame)
+
+    def break_off(self) -> None:
+        """Tell all who wait that the connection broke."""
+        waiting, self._waiting = self._waiting, {}
+        for future, _ in waiting.values():
+            if not future.done():
+                future.set_exception(NoReplyError("the connection to NATS broke before the answer came"))
+
+    async def sweep(self) -> None:
+        """Tell those who waited too long, for ever."""
+        while True:
+            await asyncio.sleep(SWEEP_INTERVAL_S)
+            now = self._loop.time()
+            late = [token for token, (_, deadline) in self._waiting.items() if deadline <= now]
+            for token in late:
+                future, _ = self._waiting.pop(token)
+                if not future.done():
+                    future.set_exception(NoReplyError("NATS did not answer in time"))

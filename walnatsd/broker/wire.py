@@ -1,0 +1,87 @@
+"""Frames of the NATS client protocol: header blocks, publish frames, the subject that acks go to."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What arrived on a subscription."""
+
+    subject: str
+    """Where it was sent to."""
+    reply: str
+    """Where an answer goes; empty where none is expected."""
+    payload: bytes
+    """The body."""
+    head: bytes
+    """The raw header block; empty where there is none."""
+
+    @property
+    def status(self) -> int:
+        """The inline status, 0 where there is none."""
+        head = self.head
+        if len(head) < 12 or head[8:9] != b" ":
+            return 0
+        code = head[9:12]
+        return int(code) if code.isdigit() else 0
+
+    @property
+    def description(self) -> str:
+        """The words after the inline status."""
+        return self.head.partition(b"\r\n")[0][13:].decode("utf-8", "replace")
+
+    def headers(self) -> dict[str, str]:
+        """Parse the header block. Of a name that stands twice, the last value counts."""
+        parsed = {}
+        for line in self.head.split(b"\r\n")[1:]:
+            name, colon, value = line.partition(b":")
+            if colon:
+                parsed[name.decode("utf-8", "replace")] = value.strip().decode("utf-8", "replace")
+        return parsed
+
+
+def head_of(headers: Mapping[str, str]) -> bytes:
+    """Write a header block. Names and values must be checked before."""
+    if not headers:
+        return b""
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    return b"NATS/1.0\r\n" + lines.encode() + b"\r\n"
+
+
+def publish_frame(subject: str, reply: str, head: bytes, payload: bytes) -> bytes:
+    """Write a PUB or HPUB frame."""
+    if head:
+        return f"HPUB {subject} {reply} {len(head)} {len(head) + len(payload)}\r\n".encode() + head + payload + b"\r\n"
+    return f"PUB {subject} {reply} {len(payload)}\r\n".encode() + payload + b"\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class AckSubject:
+    """What the reply subject of a delivery tells (ADR-15)."""
+
+    stream: str
+    consumer: str
+    delivered: int
+    """How often the message was handed over, this time included."""
+    sequence: int
+    """Position in the stream."""
+    stored_at: float
+    """Seconds since the epoch."""
+    pending: int
+    """Messages that wait for the consumer behind this one."""
+
+
+def parse_ack_subject(subject: str) -> AckSubject:
+    """Read `$JS.ACK.<stream>.<consumer>.<delivered>.<sseq>.<cseq>.<time>.<pending>`, with or without domain and account.
+
+    Raises:
+        ValueError: The subject is no ack subject.
+    """
+    tokens = subject.split(".")
+    if len(tokens) >= 11:
+        tokens = tokens[:2] + tokens[4:]
+    if len(tokens) < 9 or tokens[0] != "$JS" or tokens[1] != "ACK":
+        raise ValueError(f"not an ack subject: {subject!r}")
+    _, _, stream, consumer, delivered, sequence, _, stored_ns, pending = tokens[:9]
+    return AckSubject(stream, consumer, int(delivered), int(sequence), int(stored_ns) / 1e9, int(pending))
