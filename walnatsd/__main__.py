@@ -1,0 +1,5 @@
+"""`python -m walnatsd` is `walnatsd`."""
+
+from walnatsd.cli import main
+
+main()

@@ -1,0 +1,49 @@
+"""Declarations that come over gRPC, checked by the very types that check the config file."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from walnatsd.config import checks
+from walnatsd.config.problems import Problem, translate
+from walnatsd.model.actor import Actor
+from walnatsd.model.declared import Declared
+from walnatsd.model.event import Event
+from walnatsd.model.refusal import Reason, Refusal
+
+D = TypeVar("D", bound=Declared)
+
+
+def read_event(data: Mapping[str, Any]) -> Event:
+    """Read the declaration of an event.
+
+    Raises:
+        Refusal: INVALID_DECLARATION, with all problems.
+    """
+    return _read(Event, data, lambda wrapped: checks.not_supported_yet({"events": [wrapped]}))
+
+
+def read_actor(data: Mapping[str, Any]) -> Actor:
+    """Read the declaration of an actor.
+
+    Raises:
+        Refusal: INVALID_DECLARATION, with all problems.
+    """
+    return _read(Actor, data, lambda wrapped: checks.not_supported_yet({"actors": [wrapped]}))
+
+
+def _read(model: type[D], data: Mapping[str, Any], more: Callable[[Any], Any]) -> D:
+    problems: list[Problem] = [Problem(each.location[2:], each.message) for each in more(data)]
+    declared = None
+    try:
+        declared = model.model_validate(data)
+    except ValidationError as error:
+        problems += translate(error.errors(), data, model)
+    if problems or declared is None:
+        name = data.get("name", "")
+        raise Refusal(
+            Reason.INVALID_DECLARATION,
+            f"the {model.__name__.lower()} {name!r} can't be registered: " + "; ".join(map(str, problems)),
+        )
+    return declared

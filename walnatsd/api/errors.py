@@ -1,0 +1,52 @@
+"""The error table of the contract, section 3: one row per reason, for gRPC and HTTP alike."""
+
+from dataclasses import dataclass
+
+from walnatsd.model.refusal import Reason, Refusal
+
+DOMAIN = "walnatsd"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """How a reason is told."""
+
+    grpc: str
+    """Name of the gRPC status code."""
+    http: int
+    """The HTTP status."""
+    title: str
+    """What happened, without the details."""
+
+
+TABLE: dict[Reason, Row] = {
+    Reason.UNKNOWN_EVENT: Row("NOT_FOUND", 404, "unknown event"),
+    Reason.INVALID_NAME: Row("INVALID_ARGUMENT", 400, "bad name"),
+    Reason.INVALID_HEADER: Row("INVALID_ARGUMENT", 400, "bad header"),
+    Reason.INVALID_UID: Row("INVALID_ARGUMENT", 400, "bad uid"),
+    Reason.INVALID_TIME: Row("INVALID_ARGUMENT", 400, "bad time"),
+    Reason.INVALID_REQUEST: Row("INVALID_ARGUMENT", 400, "bad request"),
+    Reason.INVALID_DECLARATION: Row("INVALID_ARGUMENT", 400, "bad declaration"),
+    Reason.TOO_LARGE: Row("INVALID_ARGUMENT", 413, "too large"),
+    Reason.CONFLICT: Row("FAILED_PRECONDITION", 409, "conflicts with what is in NATS"),
+    Reason.EVENT_FULL: Row("RESOURCE_EXHAUSTED", 507, "the event is full"),
+    Reason.BUSY: Row("RESOURCE_EXHAUSTED", 429, "too much in flight"),
+    Reason.SEQUENCE: Row("ABORTED", 409, "another sequence than expected"),
+    Reason.NATS_UNAVAILABLE: Row("UNAVAILABLE", 503, "NATS is not reachable"),
+    Reason.NATS_ERROR: Row("INTERNAL", 500, "NATS refused it"),
+    Reason.NOT_SUPPORTED: Row("UNIMPLEMENTED", 501, "not supported yet"),
+}
+
+
+def problem(refusal: Refusal) -> dict[str, object]:
+    """Write a refusal as RFC 9457 problem details."""
+    row = TABLE[refusal.reason]
+    return {
+        "type": "about:blank",
+        "title": row.title,
+        "status": row.http,
+        "detail": refusal.message,
+        "reason": refusal.reason.value,
+        "uid": refusal.uid,
+        "maybe_stored": refusal.maybe_stored,
+    }

@@ -1,0 +1,54 @@
+"""What callers can do with events."""
+
+import asyncio
+from collections.abc import Sequence
+
+from walnatsd.api.roster import Roster
+from walnatsd.broker.registration import Registered
+from walnatsd.emit.emitter import Emitter
+from walnatsd.emit.request import EmitRequest, Receipt
+from walnatsd.model.event import Event
+from walnatsd.model.refusal import Reason, Refusal
+
+MAX_BATCH_ITEMS = 1000
+MAX_BATCH_BYTES = 16 << 20
+
+
+class Events:
+    """The use cases of the `Events` service and the HTTP address."""
+
+    def __init__(self, emitter: Emitter, roster: Roster) -> None:
+        self._emitter = emitter
+        self._roster = roster
+
+    async def emit(self, request: EmitRequest, *, deadline_s: float | None = None) -> Receipt:
+        """Store one message; raises as `Emitter.emit`."""
+        return await self._emitter.emit(request, deadline_s=deadline_s)
+
+    async def emit_batch(
+        self, requests: Sequence[EmitRequest], *, deadline_s: float | None = None
+    ) -> list[Receipt | Refusal]:
+        """Store many messages, sent in order; one result per request, in order.
+
+        Raises:
+            Refusal: The batch as a whole is too large; nothing was stored.
+        """
+        size = sum(len(request.payload) for request in requests)
+        if len(requests) > MAX_BATCH_ITEMS or size > MAX_BATCH_BYTES:
+            raise Refusal(
+                Reason.TOO_LARGE,
+                f"a batch holds at most {MAX_BATCH_ITEMS} items and {MAX_BATCH_BYTES >> 20} MiB; this one has "
+                f"{len(requests)} items and {size} bytes",
+            )
+
+        async def emit(request: EmitRequest) -> Receipt | Refusal:
+            try:
+                return await self._emitter.emit(request, deadline_s=deadline_s)
+            except Refusal as refusal:
+                return refusal
+
+        return await asyncio.gather(*map(emit, requests))
+
+    async def register(self, events: Sequence[Event]) -> list[Registered]:
+        """Declare events until the daemon stops; raises `Refusal`."""
+        return [await self._roster.register_event(event) for event in events]

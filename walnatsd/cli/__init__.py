@@ -1,0 +1,41 @@
+"""The command line. Each command's file is imported when the command is used, so that all of them start fast."""
+
+import importlib
+import os
+
+import click
+
+from walnatsd import __version__
+
+# Read by gRPC when it is imported. Children of the daemon exec at once, so gRPC need not survive a fork, and its warning
+# about that would only confuse.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+
+_COMMANDS = {
+    "run": "Run the daemon.",
+    "check": "Check a config file.",
+    "apply": "Register the declared events and actors in NATS, and exit.",
+    "schema": "Print the JSON Schema of the config file.",
+    "emit": "Emit an event through a running daemon.",
+}
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return super().get_command(ctx, cmd_name)
+        command: click.Command = importlib.import_module(f"walnatsd.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(__version__, prog_name="walnatsd")
+def main() -> None:
+    """Event sidecar on NATS JetStream: emit with one call, act with a webhook, lose nothing."""

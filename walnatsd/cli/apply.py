@@ -1,0 +1,85 @@
+"""`walnatsd apply`."""
+
+import asyncio
+import os
+import sys
+
+import click
+
+from walnatsd.broker import dead_letters
+from walnatsd.broker.connection import connect
+from walnatsd.broker.errors import BrokerError
+from walnatsd.broker.jetstream import JetStream
+from walnatsd.broker.registration import Registered, register_actor, register_event
+from walnatsd.cli.config_option import config_option, load_or_exit
+from walnatsd.config.load import Loaded
+from walnatsd.model.refusal import Refusal
+from walnatsd.observe import logs
+from walnatsd.observe.health import Health
+from walnatsd.observe.metrics import Metrics
+
+FAILED = 1
+
+
+@click.command("apply")
+@config_option
+@click.option("--force", is_flag=True, help="Also write what discards stored messages or reduces replicas.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@click.option("--timeout", default=15.0, show_default=True, metavar="SECONDS", help="How long to wait for NATS.")
+def command(file: str | None, force: bool, dry_run: bool, timeout: float) -> None:
+    """Register the declared events and actors in NATS, and exit: for deployments that prepare before they start."""
+    loaded = load_or_exit(file, os.environ)
+    logs.set_up("error", loaded.config.log.format)
+    sys.exit(asyncio.run(_apply(loaded, force=force, dry_run=dry_run, timeout_s=timeout)))
+
+
+async def _apply(loaded: Loaded, *, force: bool, dry_run: bool, timeout_s: float) -> int:
+    config = loaded.config
+    health = Health()
+    failures = 0
+    async with connect(
+        config.nats, loaded.secrets, name="walnatsd/apply", health=health, metrics=Metrics()
+    ) as connection:
+        try:
+            await asyncio.wait_for(connection.wait_connected(), timeout_s)
+        except TimeoutError:
+            click.echo(f"error: {health.problems.get('nats', 'NATS is not there')}", err=True)
+            return FAILED
+        jetstream = JetStream(connection, config.nats.domain)
+        if not dry_run:
+            try:
+                await dead_letters.register_stream(jetstream, config.dead_letters, replicas=config.nats.system_replicas)
+            except BrokerError as error:
+                failures += _failed(f"stream {dead_letters.STREAM}", error)
+        for event in config.events:
+            try:
+                registered = await register_event(jetstream, event, config.nats.manage, force=force, dry_run=dry_run)
+            except (Refusal, BrokerError) as error:
+                failures += _failed(f"event {event.name}", error)
+            else:
+                _report(f"event {event.name}", registered, dry_run=dry_run)
+        for actor in config.actors:
+            try:
+                registered = await register_actor(jetstream, actor, config.nats.manage, dry_run=dry_run)
+            except (Refusal, BrokerError) as error:
+                failures += _failed(f"actor {actor.name} of {actor.event}", error)
+            else:
+                _report(f"actor {actor.name} of {actor.event}", registered, dry_run=dry_run)
+    return FAILED if failures else 0
+
+
+def _failed(what: str, error: Exception) -> int:
+    click.echo(f"{what}: error: {error}", err=True)
+    return 1
+
+
+def _report(what: str, registered: Registered, *, dry_run: bool) -> None:
+    would = "would be " if dry_run else ""
+    if registered.created:
+        click.echo(f"{what}: {would}created")
+    elif registered.updated:
+        click.echo(f"{what}: {would}updated: {', '.join(registered.updated)}")
+    elif not registered.drift:
+        click.echo(f"{what}: nothing to do")
+    for difference in registered.drift:
+        click.echo(f"{what}: not written: {difference}")

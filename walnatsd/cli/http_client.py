@@ -1,0 +1,51 @@
+"""The small HTTP client of the commands that talk to a daemon, over TCP and Unix sockets."""
+
+import http.client
+import json
+import socket
+from typing import Any
+
+DEFAULT_HTTP = "127.0.0.1:7521"
+TIMEOUT_S = 60.0
+
+
+class DaemonUnreachableError(Exception):
+    """There is no daemon at the address; the message says what to do."""
+
+
+def call(address: str, method: str, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, Any]:
+    """Call the daemon; give the status and the decoded JSON answer.
+
+    Raises:
+        DaemonUnreachableError: Nobody answers there, or not in HTTP.
+        ValueError: A header can't be sent.
+    """
+    connection = _connection(address)
+    try:
+        connection.request(method, path, body, headers)
+        response = connection.getresponse()
+        return response.status, json.loads(response.read())
+    except (OSError, http.client.HTTPException, json.JSONDecodeError) as error:
+        raise DaemonUnreachableError(
+            f"no walnatsd answers at {address} ({str(error) or type(error).__name__}); start it with: walnatsd run, or name "
+            "its address with --http"
+        ) from None
+    finally:
+        connection.close()
+
+
+def _connection(address: str) -> http.client.HTTPConnection:
+    if address.startswith("unix:"):
+        return _UnixConnection(address.removeprefix("unix:"))
+    return http.client.HTTPConnection(address.removeprefix("http://").rstrip("/"), timeout=TIMEOUT_S)
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=TIMEOUT_S)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)

@@ -1,0 +1,80 @@
+"""`walnatsd run`."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import click
+import structlog
+
+from walnatsd.broker.embedded import EmbeddedServerError
+from walnatsd.cli.config_option import config_option, load_or_exit
+from walnatsd.config.load import Loaded
+from walnatsd.daemon import running
+from walnatsd.observe import logs
+from walnatsd.servers.sockets import ListenError
+
+FAILED = 1
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_EXPLAINED = (ListenError, EmbeddedServerError)
+
+_log = structlog.get_logger("walnatsd")
+
+
+@click.command("run")
+@config_option
+@click.option("--embedded", is_flag=True, help="Start and supervise a nats-server, as nats.embedded: true does.")
+def command(file: str | None, embedded: bool) -> None:
+    """Run the daemon until SIGTERM or SIGINT; a second signal ends it at once."""
+    environ = dict(os.environ)
+    if embedded and not any(name.startswith("WALNATSD_NATS__EMBEDDED") for name in environ):
+        environ["WALNATSD_NATS__EMBEDDED"] = "true"
+    loaded = load_or_exit(file, environ)
+    logs.set_up(loaded.config.log.level, loaded.config.log.format)
+    try:
+        _loop_runner()(_run(loaded))
+    except* _EXPLAINED as group:
+        for error in _leaves(group):
+            _log.error(str(error))
+        sys.exit(FAILED)
+    except* Exception as group:  # noqa: BLE001 - an unexpected exception of a background task ends the daemon, never silently
+        for error in _leaves(group):
+            _log.error("the daemon ends because of an unexpected error", exc_info=error)
+        sys.exit(FAILED)
+
+
+async def _run(loaded: Loaded) -> None:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+
+    def on_signal() -> None:
+        if stop.is_set():
+            _log.warning("a second signal; ending at once")
+            os._exit(128 + signal.SIGTERM)
+        stop.set()
+
+    for each in _SIGNALS:
+        loop.add_signal_handler(each, on_signal)
+    async with running(loaded):
+        await stop.wait()
+    _log.info("stopped")
+
+
+def _loop_runner() -> Callable[[Coroutine[Any, Any, None]], None]:
+    try:
+        import uvloop  # noqa: PLC0415 - not there on every platform
+    except ImportError:
+        return asyncio.run
+    return uvloop.run
+
+
+def _leaves(group: BaseExceptionGroup[Any]) -> list[Exception]:
+    """Flatten an exception group."""
+    return [
+        leaf
+        for error in group.exceptions
+        for leaf in (_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
+    ]

@@ -1,0 +1,107 @@
+"""The path of one emit."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from walnatsd.broker.publisher import PubAck, Publisher
+from walnatsd.config.settings import Emit as Settings
+from walnatsd.emit.request import EmitRequest, Receipt, stored_headers, uid_of
+from walnatsd.model.event import Event
+from walnatsd.model.names import check_event_name
+from walnatsd.model.refusal import Reason, Refusal
+from walnatsd.observe.metrics import Metrics
+
+MAX_BYTES_IN_FLIGHT = 256 << 20
+"""Bounds the memory of emits that wait for JetStream, whatever their number."""
+BUSY_RETRY_AFTER_S = 1.0
+UNKNOWN = "(unknown)"
+
+
+class Emitter:
+    """Takes emits in and answers after the PubAck."""
+
+    def __init__(
+        self, publisher: Publisher, find_event: Callable[[str], Event | None], settings: Settings, metrics: Metrics
+    ) -> None:
+        self._publisher = publisher
+        self._find_event = find_event
+        self._settings = settings
+        self._metrics = metrics
+        self._in_flight = 0
+        self._bytes_in_flight = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def emit(self, request: EmitRequest, *, deadline_s: float | None = None) -> Receipt:
+        """Store one message.
+
+        Args:
+            request: The message.
+            deadline_s: Seconds that the caller waits at most, where it said so.
+
+        Raises:
+            Refusal: It was not stored, or nobody knows (`maybe_stored`).
+        """
+        started = time.perf_counter()  # the loop's clock stands still within a turn
+        event = self._find_event(request.event)
+        label = event.name if event is not None else UNKNOWN
+        outcome = "cancelled"
+        try:
+            receipt = await self._emit(request, event, deadline_s)
+        except Refusal as refusal:
+            outcome = refusal.reason
+            raise
+        else:
+            outcome = "duplicate" if receipt.duplicate else "stored"
+            return receipt
+        finally:
+            self._metrics.emits(label, outcome).inc()
+            self._metrics.emit_seconds(label).observe(time.perf_counter() - started)
+
+    async def _emit(self, request: EmitRequest, event: Event | None, deadline_s: float | None) -> Receipt:
+        if event is None:
+            raise _unknown(request)
+        uid = uid_of(request)
+        header = stored_headers(request, uid)
+        if request.delayed:
+            raise Refusal(Reason.NOT_SUPPORTED, "delay and deliver_at are not supported yet by this version", uid=uid)
+        budget_s = self._settings.timeout if deadline_s is None else min(deadline_s, self._settings.timeout)
+        ack = await self._publish(event, request.payload, header, uid, budget_s)
+        return Receipt(uid, ack.stream, ack.sequence, ack.duplicate)
+
+    async def _publish(self, event: Event, payload: bytes, header: dict[str, str], uid: str, budget_s: float) -> PubAck:
+        size = len(payload)
+        if self._in_flight >= self._settings.max_in_flight or self._bytes_in_flight + size > MAX_BYTES_IN_FLIGHT:
+            raise Refusal(
+                Reason.BUSY,
+                f"{self._in_flight} emits with {self._bytes_in_flight} bytes wait for JetStream already",
+                uid=uid,
+                retry_after_s=BUSY_RETRY_AFTER_S,
+            )
+        self._in_flight += 1
+        self._bytes_in_flight += size
+        self._idle.clear()
+        try:
+            return await self._publisher.publish(event.name, payload, header, budget_s=budget_s)
+        finally:
+            self._in_flight -= 1
+            self._bytes_in_flight -= size
+            if not self._in_flight:
+                self._idle.set()
+
+    async def wait_idle(self) -> None:
+        """Wait until no emit waits for JetStream."""
+        await self._idle.wait()
+
+
+def _unknown(request: EmitRequest) -> Refusal:
+    try:
+        check_event_name(request.event)
+    except ValueError as error:
+        return Refusal(Reason.INVALID_NAME, f"{request.event[:300]!r}: {error}", uid=request.uid)
+    return Refusal(
+        Reason.UNKNOWN_EVENT,
+        f"the event {request.event!r} is not declared; add it to events in the config file or register it",
+        uid=request.uid,
+    )

@@ -1,0 +1,32 @@
+"""The administration address and the monitoring address: health and metrics."""
+
+import orjson
+from aiohttp import web
+
+from walnatsd.observe.health import Health
+from walnatsd.observe.metrics import CONTENT_TYPE, Metrics
+
+
+def monitoring_app(health: Health, metrics: Metrics) -> web.Application:
+    """Build the application that answers /livez, /readyz and /metrics."""
+
+    async def livez(_request: web.Request) -> web.Response:
+        return web.Response(body=b'{"status":"alive"}', content_type="application/json")
+
+    async def readyz(_request: web.Request) -> web.Response:
+        problems = health.problems
+        body = {"status": "not ready" if problems else "ready", "problems": problems}
+        return web.Response(
+            status=503 if problems else 200,
+            body=orjson.dumps(body),
+            content_type="application/json",
+        )
+
+    async def show_metrics(_request: web.Request) -> web.Response:
+        return web.Response(body=metrics.render(), headers={"Content-Type": CONTENT_TYPE})
+
+    app = web.Application()
+    app.router.add_get("/livez", livez)
+    app.router.add_get("/readyz", readyz)
+    app.router.add_get("/metrics", show_metrics)
+    return app

@@ -1,0 +1,85 @@
+"""The gRPC address: both services, the standard health service, reflection."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
+from grpc_reflection.v1alpha import reflection
+
+from walnatsd.api.actors import Actors
+from walnatsd.api.events import MAX_BATCH_BYTES, Events
+from walnatsd.config.listen import Tcp, Unix, parse_address
+from walnatsd.observe.health import Health
+from walnatsd.servers.grpc_actors import ActorsServicer
+from walnatsd.servers.grpc_events import EventsServicer
+from walnatsd.servers.sockets import cannot_listen, open_socket
+from walnatsd.v1 import actors_pb2, actors_pb2_grpc, events_pb2, events_pb2_grpc
+
+SHUTDOWN_TIMEOUT_S = 5.0
+MAX_MESSAGE_BYTES = MAX_BATCH_BYTES + (4 << 20)
+"""A batch of the largest size, and its headers."""
+
+_OPTIONS = (
+    ("grpc.so_reuseport", 0),  # two daemons on one port would take turns unnoticed
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+)
+_SERVICES = (
+    events_pb2.DESCRIPTOR.services_by_name["Events"].full_name,
+    actors_pb2.DESCRIPTOR.services_by_name["Actors"].full_name,
+)
+
+
+@contextlib.asynccontextmanager
+async def serve_grpc(listen: str, events: Events, actors: Actors, health: Health) -> AsyncIterator[str]:
+    """Serve while the body runs; gives the address. Afterwards calls in flight are answered first.
+
+    Raises:
+        ListenError: The address can't be listened on.
+    """
+    server = grpc.aio.server(options=_OPTIONS)
+    events_pb2_grpc.add_EventsServicer_to_server(EventsServicer(events), server)
+    actors_pb2_grpc.add_ActorsServicer_to_server(ActorsServicer(actors), server)
+    health_servicer = HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
+    reflection.enable_server_reflection((*_SERVICES, "grpc.health.v1.Health", reflection.SERVICE_NAME), server)
+    bound = _bind(server, listen)
+    await server.start()
+    async with asyncio.TaskGroup() as tasks:
+        follower = tasks.create_task(_follow(health, health_servicer), name="grpc/health")
+        try:
+            yield bound
+        finally:
+            follower.cancel()
+            await server.stop(SHUTDOWN_TIMEOUT_S)
+
+
+def _bind(server: grpc.aio.Server, listen: str) -> str:
+    address = parse_address(listen)
+    if isinstance(address, Tcp) and address.port == 0:
+        return str(Tcp(address.host, server.add_insecure_port(listen)))
+    open_socket("grpc", listen).close()  # gRPC's own error does not say what is wrong
+    if isinstance(address, Unix):
+        Path(address.path).unlink(missing_ok=True)  # gRPC makes the socket file itself
+    try:
+        server.add_insecure_port(listen)
+    except RuntimeError as error:
+        raise cannot_listen("grpc", listen, str(error)) from None
+    return str(address)
+
+
+async def _follow(health: Health, servicer: HealthServicer) -> None:
+    """Keep the health service's answer at what /readyz says."""
+    serving = health_pb2.HealthCheckResponse.SERVING
+    not_serving = health_pb2.HealthCheckResponse.NOT_SERVING
+    told = None
+    while True:
+        status = serving if health.is_ready else not_serving
+        if status != told:
+            for service in ("", *_SERVICES):
+                await servicer.set(service, status)
+            told = status
+        await health.wait_change()

@@ -1,0 +1,119 @@
+"""The `Events` service."""
+
+from collections.abc import Mapping
+from typing import Any, Never
+
+import grpc
+from google.protobuf.json_format import MessageToDict
+
+from walnatsd.api.declarations import read_event
+from walnatsd.api.events import Events
+from walnatsd.emit.request import EmitRequest, Receipt
+from walnatsd.model.refusal import Reason, Refusal
+from walnatsd.servers.grpc_errors import refuse, status_of
+from walnatsd.v1 import events_pb2, events_pb2_grpc
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class EventsServicer(events_pb2_grpc.EventsServicer):
+    """Translates between the `Events` service and the use cases."""
+
+    def __init__(self, events: Events) -> None:
+        self._events = events
+
+    async def Emit(self, request: events_pb2.EmitRequest, context: Context) -> events_pb2.EmitResponse:  # noqa: N802
+        """Store one message."""
+        try:
+            receipt = await self._events.emit(_read(request), deadline_s=context.time_remaining())
+        except Refusal as refusal:
+            await refuse(context, refusal)
+        return _response(receipt)
+
+    async def EmitBatch(  # noqa: N802
+        self, request: events_pb2.EmitBatchRequest, context: Context
+    ) -> events_pb2.EmitBatchResponse:
+        """Store many messages; one result per item, in order."""
+        requests = [_read(item) for item in request.items]
+        try:
+            results = await self._events.emit_batch(requests, deadline_s=context.time_remaining())
+        except Refusal as refusal:
+            await refuse(context, refusal)
+        return events_pb2.EmitBatchResponse(items=map(_result, results))
+
+    async def Register(  # noqa: N802
+        self, request: events_pb2.RegisterEventsRequest, context: Context
+    ) -> events_pb2.RegisterEventsResponse:
+        """Declare events until the daemon stops."""
+        try:
+            events = [read_event(declaration(event)) for event in request.events]
+            outcomes = await self._events.register(events)
+        except Refusal as refusal:
+            await refuse(context, refusal)
+        return events_pb2.RegisterEventsResponse(
+            events=[
+                events_pb2.RegisteredEvent(
+                    name=event.name,
+                    stream=event.stream,
+                    created=outcome.created,
+                    updated=outcome.updated,
+                    drift=outcome.drift,
+                )
+                for event, outcome in zip(events, outcomes, strict=True)
+            ]
+        )
+
+    async def EmitStream(self, _requests: object, context: Context) -> Never:  # type: ignore[override]  # noqa: N802
+        """Not yet."""
+        await refuse(context, not_yet("EmitStream"))
+
+    async def Call(self, _request: object, context: Context) -> Never:  # noqa: N802
+        """Not yet."""
+        await refuse(context, not_yet("Call"))
+
+    async def Monitor(self, _request: object, context: Context) -> Never:  # type: ignore[override]  # noqa: N802
+        """Not yet."""
+        await refuse(context, not_yet("Monitor"))
+
+    async def ListScheduled(self, _request: object, context: Context) -> Never:  # noqa: N802
+        """Not yet."""
+        await refuse(context, not_yet("ListScheduled"))
+
+    async def CancelScheduled(self, _request: object, context: Context) -> Never:  # noqa: N802
+        """Not yet."""
+        await refuse(context, not_yet("CancelScheduled"))
+
+
+def not_yet(method: str) -> Refusal:
+    """Say that a method of the contract is not part of this version."""
+    return Refusal(Reason.NOT_SUPPORTED, f"{method} is not supported yet by this version")
+
+
+def declaration(message: Any) -> Mapping[str, Any]:
+    """Write a declaration as the config file would: the same keys, only those that are set."""
+    return MessageToDict(message, preserving_proto_field_name=True)
+
+
+def _read(request: events_pb2.EmitRequest) -> EmitRequest:
+    return EmitRequest(
+        event=request.event,
+        payload=request.payload,
+        content_type=request.content_type,
+        uid=request.uid,
+        trace_id=request.trace_id,
+        headers=dict(request.headers),
+        delayed=request.WhichOneof("when") is not None,
+        expected_last_sequence=request.expected_last_sequence if request.HasField("expected_last_sequence") else None,
+    )
+
+
+def _response(receipt: Receipt) -> events_pb2.EmitResponse:
+    return events_pb2.EmitResponse(
+        uid=receipt.uid, stream=receipt.stream, sequence=receipt.sequence, duplicate=receipt.duplicate
+    )
+
+
+def _result(result: Receipt | Refusal) -> events_pb2.EmitResult:
+    if isinstance(result, Refusal):
+        return events_pb2.EmitResult(uid=result.uid, error=status_of(result))
+    return events_pb2.EmitResult(uid=result.uid, ok=_response(result))

@@ -1,0 +1,1 @@
+"""One attempt at a webhook: the request, the answer, what it means."""

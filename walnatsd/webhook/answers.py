@@ -1,0 +1,52 @@
+"""What an answer means: the table of the contract, section 5."""
+
+import email.utils
+import math
+
+from walnatsd.model.outcome import Outcome, Verdict
+
+LONGEST_RETRY_AFTER_S = 3600.0
+
+_UNAVAILABLE = frozenset({401, 403, 404, 405, 407, 502, 503, 504})
+_FAILED = frozenset({408, 409, 425, 429})
+_HOLDS_ACTOR = frozenset({429, 503})
+
+
+def judge(status: int, retry_after: str | None, body: str, *, now: float) -> Outcome:
+    """Turn an HTTP answer into an outcome.
+
+    Args:
+        status: The status code.
+        retry_after: The `Retry-After` header.
+        body: The beginning of the answer's body, for people.
+        now: Seconds since the epoch, for a `Retry-After` that is a date.
+    """
+    said = f"{status}: {body}" if body else f"the actor answered {status}"
+    if 200 <= status < 300:
+        return Outcome(Verdict.ACKNOWLEDGED, said, status)
+    if status == 410:
+        return Outcome(Verdict.GONE, said, status)
+    wait_s = retry_after_s(retry_after, now=now)
+    if 300 <= status < 400:
+        return Outcome(Verdict.UNAVAILABLE, f"{said} (a redirect; redirects are never followed)", status, wait_s)
+    if status in _UNAVAILABLE:
+        return Outcome(Verdict.UNAVAILABLE, said, status, wait_s, status in _HOLDS_ACTOR and wait_s is not None)
+    if status in _FAILED or (500 <= status < 600 and status != 501):
+        return Outcome(Verdict.FAILED, said, status, wait_s, status in _HOLDS_ACTOR and wait_s is not None)
+    if 400 <= status < 500 or status == 501:
+        return Outcome(Verdict.REJECTED, said, status)
+    return Outcome(Verdict.FAILED, f"{said} (no status of HTTP)", status)
+
+
+def retry_after_s(value: str | None, *, now: float) -> float | None:
+    """Read a `Retry-After` of seconds or a date, bounded to an hour; nonsense counts as none."""
+    if value is None:
+        return None
+    text = value.strip()
+    if text.isascii() and text.isdigit():
+        return min(float(text[:10]), LONGEST_RETRY_AFTER_S)
+    try:
+        seconds = email.utils.parsedate_to_datetime(text).timestamp() - now
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER_S) if math.isfinite(seconds) else None

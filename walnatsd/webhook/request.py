@@ -1,0 +1,50 @@
+"""The headers of a delivery, section 5 of the contract. All names are lower case, so that none stands twice."""
+
+import hashlib
+from collections.abc import Mapping
+
+from walnatsd.model.actor import Actor
+from walnatsd.model.headers import is_reserved
+from walnatsd.model.message import Message
+from walnatsd.payload import cloudevents
+
+
+def delivery_headers(
+    message: Message, actor: Actor, *, attempt: int, source: str, configured: Mapping[str, str]
+) -> dict[str, str]:
+    """Give the headers of one attempt.
+
+    Args:
+        message: What is delivered.
+        actor: To whom.
+        attempt: Which attempt it is, from 1.
+        source: The service's name, where the emitter gave no `ce-source`.
+        configured: The actor's own headers, secrets revealed; they win over the message's.
+    """
+    header = {
+        name.lower(): value if value.isascii() else cloudevents.in_ascii(value)
+        for name, value in message.headers.items()
+        if not is_reserved(name)
+    }
+    header.pop("ce-datacontenttype", None)
+    header |= cloudevents.attributes(message, source=source)
+    header["content-type"] = cloudevents.content_type(message.headers)
+    header |= {
+        "webhook-id": webhook_id(message, actor.name),
+        "walnats-event": message.event,
+        "walnats-actor": actor.name,
+        "walnats-sequence": str(message.sequence),
+        "walnats-attempt": str(attempt),
+    }
+    if message.uid is not None:
+        header["walnats-uid"] = cloudevents.in_ascii(message.uid)
+    if message.trace_id is not None:
+        header["walnats-trace"] = cloudevents.in_ascii(message.trace_id)
+    return header | {name.lower(): value for name, value in configured.items()}
+
+
+def webhook_id(message: Message, consumer: str) -> str:
+    """Give the id that is the same on every attempt and different for each actor."""
+    what = message.uid if message.uid is not None else str(message.sequence)
+    digest = hashlib.sha256(f"{message.stream}\0{consumer}\0{what}".encode())
+    return f"msg_{digest.hexdigest()[:32]}"
