@@ -1,0 +1,63 @@
+"""Client of walnatsd: declare events and actors, emit, and serve actors as webhooks.
+
+```python
+import walnatsd_client as walnatsd
+
+COUNT = walnatsd.Event("counts", int)
+PRINT = walnatsd.Actor("print", COUNT, print, url="http://127.0.0.1:8000/")
+
+async with walnatsd.connect("127.0.0.1:7520") as conn:
+    await conn.register(COUNT, PRINT)
+    await conn.emit(COUNT, 1)
+
+app = walnatsd.asgi_app(PRINT)
+```
+"""
+
+from walnatsd_client._actor import Actor, Breaker, MatchTime, OrderHeader, RateLimit, RetryPolicy
+from walnatsd_client._connection import Connection, Receipt, Registered, connect
+from walnatsd_client._delivery import Delivery, Reject, Retry, current_delivery
+from walnatsd_client._errors import (
+    AccessError,
+    CapacityError,
+    ConflictError,
+    InvalidError,
+    UnavailableError,
+    UnknownEventError,
+    UnsupportedError,
+    WalnatsdError,
+)
+from walnatsd_client._event import Event, Limits
+from walnatsd_client._serializers import Serializer
+from walnatsd_client._version import __version__
+from walnatsd_client._webhook import asgi_app
+
+__all__ = [
+    "AccessError",
+    "Actor",
+    "Breaker",
+    "CapacityError",
+    "ConflictError",
+    "Connection",
+    "Delivery",
+    "Event",
+    "InvalidError",
+    "Limits",
+    "MatchTime",
+    "OrderHeader",
+    "RateLimit",
+    "Receipt",
+    "Registered",
+    "Reject",
+    "Retry",
+    "RetryPolicy",
+    "Serializer",
+    "UnavailableError",
+    "UnknownEventError",
+    "UnsupportedError",
+    "WalnatsdError",
+    "__version__",
+    "asgi_app",
+    "connect",
+    "current_delivery",
+]

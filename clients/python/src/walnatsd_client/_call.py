@@ -1,0 +1,69 @@
+"""One call to the sidecar, however often the connection breaks meanwhile."""
+
+import asyncio
+from typing import TypeVar
+
+import grpc
+from google.protobuf.message import Message
+
+from walnatsd_client._errors import SIDECAR_UNAVAILABLE, UnavailableError, WalnatsdError, answer_of
+
+RequestT = TypeVar("RequestT", bound=Message)
+ResponseT = TypeVar("ResponseT")
+
+_FIRST_PAUSE_S = 0.05
+_LONGEST_PAUSE_S = 1.0
+# How gRPC says that the connection broke, or that the sidecar is going down and dropped the call.
+_LOST = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+
+
+async def call(
+    channel: grpc.aio.Channel,
+    method: grpc.aio.UnaryUnaryMultiCallable[RequestT, ResponseT],
+    request: RequestT,
+    *,
+    timeout_s: float,
+    uid: str = "",
+) -> ResponseT:
+    """Make a call that may be repeated, and repeat it whenever the connection is lost, until the timeout.
+
+    An answer of the sidecar ends it, good or bad: only the caller knows whether a refusal is worth another try.
+
+    Raises:
+        WalnatsdError: The sidecar refused, or there was no answer in time.
+    """
+    now = asyncio.get_running_loop().time
+    deadline = now() + timeout_s
+    under_way = False  # a request may have reached the sidecar, and no answer came back
+    pause_s = _FIRST_PAUSE_S
+    while await _is_ready(channel, deadline):
+        try:
+            return await method(request, timeout=deadline - now())
+        except grpc.aio.AioRpcError as error:
+            if answer := answer_of(error):
+                answer.uid = answer.uid or uid
+                # What an earlier try may have stored, this answer doesn't take back.
+                answer.maybe_stored |= under_way
+                raise answer from None
+            under_way = True
+            if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
+                break
+            if error.code() not in _LOST:
+                raise WalnatsdError(
+                    error.details() or "the call broke", error.code().name, uid=uid, maybe_stored=True
+                ) from error
+        await asyncio.sleep(min(pause_s, max(deadline - now(), 0)))
+        pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+    raise UnavailableError(
+        f"no answer from the sidecar within {timeout_s:g} s", SIDECAR_UNAVAILABLE, uid=uid, maybe_stored=under_way
+    )
+
+
+async def _is_ready(channel: grpc.aio.Channel, deadline: float) -> bool:
+    """Wait until there is a connection; False where there is none in time, and thus nothing was sent."""
+    try:
+        async with asyncio.timeout_at(deadline):
+            await channel.channel_ready()
+    except TimeoutError:
+        return False
+    return asyncio.get_running_loop().time() < deadline

@@ -1,0 +1,215 @@
+"""The connection to a sidecar: declare and emit."""
+
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from walnatsd_client._actor import Actor
+from walnatsd_client._call import call
+from walnatsd_client._declarations import actor_message, duration, event_message
+from walnatsd_client._event import Event
+from walnatsd_client._proto import actors_pb2, actors_pb2_grpc, events_pb2, events_pb2_grpc
+
+T = TypeVar("T")
+
+DEFAULT_TARGET = "127.0.0.1:7520"
+DEFAULT_TIMEOUT_S = 15.0
+
+_CHANNEL_OPTIONS = [
+    ("grpc.enable_http_proxy", 0),  # http_proxy is for the world outside; a sidecar is next door
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),  # a restarted sidecar is found again within a second
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of an emitted message."""
+
+    uid: str
+    """The uid it was stored under."""
+    stream: str
+    """Name of the stream."""
+    sequence: int
+    """Position in the stream; 0 where it has none yet."""
+    duplicate: bool
+    """The uid was stored before, within the duplicate window; nothing was stored now."""
+    scheduled: bool
+    """Stored, and handed to actors later."""
+    spooled: bool
+    """NATS is away; stored on the sidecar's disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """What became of a declaration."""
+
+    declaration: Event[Any] | Actor[Any]
+    """The declaration."""
+    created: bool
+    """The stream or consumer was created now."""
+    updated: tuple[str, ...]
+    """Options that were changed now, like `limits.age`."""
+    drift: tuple[str, ...]
+    """What differs from the declaration and was not written, with the reason."""
+
+
+class Connection:
+    """A connection to a sidecar, made by `connect`. May be used by any number of tasks at once."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._channel = channel
+        self._events = events_pb2_grpc.EventsStub(channel)
+        self._actors = actors_pb2_grpc.ActorsStub(channel)
+
+    async def register(
+        self,
+        *declarations: Event[Any] | Actor[Any],
+        timeout: float = DEFAULT_TIMEOUT_S,  # noqa: ASYNC109 - the budget of all tries, told to the sidecar too
+    ) -> tuple[Registered, ...]:
+        """Declare events and actors: create what is missing, update what differs, start the actors.
+
+        The event of an actor is declared with it. Declarations live until the sidecar stops; one of the same name in
+        the sidecar's file wins.
+
+        Args:
+            declarations: Events and actors.
+            timeout: How long to try if the sidecar or NATS is away, in seconds.
+
+        Returns:
+            One entry per event, then one per actor.
+
+        Raises:
+            ValueError: Two declarations of one event differ.
+            InvalidError: The sidecar doesn't accept a declaration.
+            ConflictError: A declaration can't be met by what is there in NATS.
+            UnavailableError: NATS or the sidecar didn't answer in time.
+            WalnatsdError: Anything else.
+        """
+        actors = [declaration for declaration in declarations if isinstance(declaration, Actor)]
+        events = _distinct([d.event if isinstance(d, Actor) else d for d in declarations])
+        answer = await call(
+            self._channel,
+            self._events.Register,
+            events_pb2.RegisterEventsRequest(events=map(event_message, events)),
+            timeout_s=timeout,
+        )
+        registered = [_registered(*pair) for pair in zip(events, answer.events, strict=True)]
+        if actors:
+            actors_answer = await call(
+                self._channel,
+                self._actors.Register,
+                actors_pb2.RegisterActorsRequest(actors=map(actor_message, actors)),
+                timeout_s=timeout,
+            )
+            registered += [_registered(*pair) for pair in zip(actors, actors_answer.actors, strict=True)]
+        return tuple(registered)
+
+    async def emit(
+        self,
+        event: Event[T],
+        message: T,
+        *,
+        uid: str | None = None,
+        trace_id: str | None = None,
+        delay: float | None = None,
+        deliver_at: datetime | None = None,
+        headers: Mapping[str, str] | None = None,
+        expected_last_sequence: int | None = None,
+        timeout: float = DEFAULT_TIMEOUT_S,  # noqa: ASYNC109 - as above
+    ) -> Receipt:
+        """Store a message; returns once NATS has it.
+
+        Where the connection to the sidecar is lost, it is emitted again under the same uid, so it is stored once.
+
+        Args:
+            event: A declared event.
+            message: What to store, of the event's schema.
+            uid: Deduplication id, 1 to 256 visible ASCII characters or spaces. None: `<ce-source> <ce-id>` where the
+                headers have both, else a new one.
+            trace_id: Handed to the actors.
+            delay: Hand it to actors after this many seconds.
+            deliver_at: Hand it to actors at this time, with a time zone.
+            headers: CloudEvents attributes (`ce-…`), `traceparent`, `tracestate` and your own.
+            expected_last_sequence: Store it only if this is the sequence of the stream's last message.
+            timeout: How long to try, in seconds.
+
+        Raises:
+            ValueError: `delay` and `deliver_at` are both given, or `deliver_at` has no time zone.
+            InvalidError: The sidecar doesn't accept the payload, a header, the uid or the time.
+            UnknownEventError: The event is not declared.
+            ConflictError: Another sequence than expected, or too few actors.
+            CapacityError: The event is full and refuses, or the sidecar is busy.
+            UnavailableError: NATS or the sidecar didn't answer in time; `maybe_stored` and `uid` tell how to go on.
+            WalnatsdError: Anything else.
+        """
+        if delay is not None and deliver_at is not None:
+            raise ValueError("give either delay or deliver_at")
+        if uid is None:
+            uid = "" if _identifies_itself(headers or {}) else uuid.uuid4().hex
+        request = events_pb2.EmitRequest(
+            event=event.name,
+            payload=event.encode(message),
+            content_type=event.content_type,
+            uid=uid,
+            trace_id=trace_id or "",
+            delay=None if delay is None else duration(delay),
+            deliver_at=None if deliver_at is None else _timestamp(deliver_at),
+            headers=headers,
+            expected_last_sequence=expected_last_sequence,
+        )
+        answer = await call(self._channel, self._events.Emit, request, timeout_s=timeout, uid=uid)
+        return Receipt(
+            uid=answer.uid,
+            stream=answer.stream,
+            sequence=answer.sequence,
+            duplicate=answer.duplicate,
+            scheduled=answer.scheduled,
+            spooled=answer.spooled,
+        )
+
+
+@asynccontextmanager
+async def connect(target: str = DEFAULT_TARGET) -> AsyncIterator[Connection]:
+    """Open a connection to a sidecar.
+
+    It is made on the first call and made again whenever it is lost, so the sidecar may start after its service.
+
+    Args:
+        target: Host and port, or a socket as `unix:/run/walnatsd/grpc.sock`.
+    """
+    async with grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS) as channel:
+        yield Connection(channel)
+
+
+def _distinct(events: list[Event[Any]]) -> list[Event[Any]]:
+    by_name: dict[str, Event[Any]] = {}
+    for event in events:
+        if by_name.setdefault(event.name, event) != event:
+            raise ValueError(f"two declarations of the event {event.name} differ")
+    return list(by_name.values())
+
+
+def _registered(
+    declaration: Event[Any] | Actor[Any], answer: events_pb2.RegisteredEvent | actors_pb2.RegisteredActor
+) -> Registered:
+    return Registered(declaration, answer.created, tuple(answer.updated), tuple(answer.drift))
+
+
+def _identifies_itself(headers: Mapping[str, str]) -> bool:
+    """Whether the sidecar derives the uid from the headers, the same on every try (contract, section 3)."""
+    return {"ce-source", "ce-id"} <= {name.lower() for name in headers}
+
+
+def _timestamp(time: datetime) -> Timestamp:
+    if time.utcoffset() is None:
+        raise ValueError("deliver_at needs a time zone")
+    timestamp = Timestamp()
+    timestamp.FromDatetime(time)
+    return timestamp

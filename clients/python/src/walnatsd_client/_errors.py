@@ -1,0 +1,122 @@
+"""What a call to the sidecar may raise.
+
+```
+WalnatsdError                every error, also one with a reason that this client doesn't know yet
+├── InvalidError             the call is wrong: INVALID_…, SCHEMA, TOO_LARGE
+├── UnknownEventError        the event is not declared: UNKNOWN_EVENT
+├── ConflictError            things are not as the call assumes: NO_ACTORS, SEQUENCE, CONFLICT
+├── CapacityError            there is no room: EVENT_FULL, BUSY
+├── UnavailableError         nobody answers in time: NATS_UNAVAILABLE, SIDECAR_UNAVAILABLE
+├── AccessError              not allowed: TOKEN, SCOPE
+└── UnsupportedError         the NATS server is too old: SERVER_VERSION, NOT_SUPPORTED
+```
+
+The reasons are the sidecar's, but for `SIDECAR_UNAVAILABLE`: there the sidecar itself is away. An error that the sidecar
+gave no reason for, for that is how a broken call ends, has the name of its gRPC status as reason.
+"""
+
+from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped, unused-ignore]
+from grpc.aio import AioRpcError
+
+SIDECAR_UNAVAILABLE = "SIDECAR_UNAVAILABLE"
+
+_DOMAIN = "walnatsd"
+_DETAILS_KEY = "grpc-status-details-bin"  # where gRPC carries google.rpc.Status
+
+
+class WalnatsdError(Exception):
+    """A call to the sidecar failed.
+
+    Attributes:
+        message: What is wrong and what to do about it, for people.
+        reason: What is wrong, for programs: one of the words in the drawing above, or a later one.
+        uid: The uid of the message. Empty where there is none, or where the sidecar derives it and couldn't tell.
+        maybe_stored: Nobody knows whether the message was stored. Emit it again with the same uid.
+        retry_after: When to come back, in seconds, where the sidecar said so.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        reason: str = "",
+        *,
+        uid: str = "",
+        maybe_stored: bool = False,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.reason = reason
+        self.uid = uid
+        self.maybe_stored = maybe_stored
+        self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        """Name the reason, then say it."""
+        return f"{self.reason}: {self.message}"
+
+
+class InvalidError(WalnatsdError):
+    """The call is wrong and stays so: a bad name, header, uid, time or declaration, or a payload that is not accepted."""
+
+
+class UnknownEventError(WalnatsdError):
+    """The event is not declared, neither in the sidecar's file nor by `register`."""
+
+
+class ConflictError(WalnatsdError):
+    """Things are not as the call assumes: too few actors, another last sequence, or a declaration that can't be met."""
+
+
+class CapacityError(WalnatsdError):
+    """There is no room: the event's stream is full and refuses, or too much is in flight in the sidecar."""
+
+
+class UnavailableError(WalnatsdError):
+    """Nobody answered within the timeout: NATS, or the sidecar itself. `maybe_stored` tells what that means."""
+
+
+class AccessError(WalnatsdError):
+    """The sidecar doesn't allow the call."""
+
+
+class UnsupportedError(WalnatsdError):
+    """The NATS server is too old; the message names the version needed."""
+
+
+_FAMILIES: dict[str, type[WalnatsdError]] = {
+    "SCHEMA": InvalidError,
+    "TOO_LARGE": InvalidError,
+    "UNKNOWN_EVENT": UnknownEventError,
+    "NO_ACTORS": ConflictError,
+    "SEQUENCE": ConflictError,
+    "CONFLICT": ConflictError,
+    "EVENT_FULL": CapacityError,
+    "BUSY": CapacityError,
+    "NATS_UNAVAILABLE": UnavailableError,
+    "TOKEN": AccessError,
+    "SCOPE": AccessError,
+    "SERVER_VERSION": UnsupportedError,
+    "NOT_SUPPORTED": UnsupportedError,
+}
+
+
+def answer_of(error: AioRpcError) -> WalnatsdError | None:
+    """Read the answer of the sidecar out of a gRPC error; None where something else than the sidecar ended the call."""
+    info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+    for key, value in error.trailing_metadata() or ():
+        if key == _DETAILS_KEY and isinstance(value, bytes):
+            for detail in status_pb2.Status.FromString(value).details:
+                # Unpack changes the target only if the type is right.
+                detail.Unpack(info)
+                detail.Unpack(retry)
+    if info.domain != _DOMAIN:
+        return None
+    family = InvalidError if info.reason.startswith("INVALID_") else _FAMILIES.get(info.reason, WalnatsdError)
+    return family(
+        error.details() or "",
+        info.reason,
+        uid=info.metadata.get("uid", ""),
+        maybe_stored=info.metadata.get("maybe_stored") == "true",
+        retry_after=retry.retry_delay.ToTimedelta().total_seconds() if retry.HasField("retry_delay") else None,
+    )

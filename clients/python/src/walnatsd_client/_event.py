@@ -1,0 +1,104 @@
+"""Declarations of events."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypedDict, TypeVar, Unpack, overload
+
+from walnatsd_client._serializers import Serializer, serializer_for
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Limits of an event's stream. What is None is not declared: the value in NATS stays, at first none."""
+
+    age: float | None = None
+    """How long a message is kept at most, in seconds."""
+    consumers: int | None = None
+    """How many actors the event may have."""
+    messages: int | None = None
+    """How many messages the stream may hold."""
+    bytes: int | None = None
+    """How many bytes the stream may hold."""
+    message_size: int | None = None
+    """The largest message that the stream accepts, in bytes, headers included."""
+    when_full: Literal["drop_oldest", "refuse"] | None = None
+    """What happens when `messages` or `bytes` is reached. At first `drop_oldest`; with `refuse`, an emit raises
+    `CapacityError`."""
+
+
+class _Options(TypedDict, Generic[T], total=False):
+    """The options of `Event`, for the type checker. A test holds them equal to the fields."""
+
+    serializer: Serializer[T] | None
+    description: str | None
+    limits: Limits
+    duplicate_window: float | None
+    replicas: int | None
+    storage: Literal["file", "memory"] | None
+    min_actors: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Event(Generic[T]):
+    """A declared kind of fact. What is None is not declared: the value in NATS stays, at first the default named here.
+
+    ```python
+    COUNT = Event("counts", int)
+    ```
+
+    Raises:
+        TypeError: The schema has no built-in serializer and none is given.
+    """
+
+    name: str
+    """Unique name, like `parcel-sent`. It names the stream and the subject in NATS, so it can't be changed later."""
+    schema: type[T]
+    """Type of the messages: int, float, str, bool, list, dict, None, bytes, datetime, date, a dataclass or a pydantic
+    model. `list[X]` and `dict[str, X]` are checked on the way in."""
+    serializer: Serializer[T] | None = field(default=None, kw_only=True)
+    """How messages become payloads; None picks a built-in one by the schema."""
+    description: str | None = field(default=None, kw_only=True)
+    """What the event means, for people."""
+    limits: Limits = field(default=Limits(), kw_only=True)
+    """Limits of the stream."""
+    duplicate_window: float | None = field(default=None, kw_only=True)
+    """How long a uid is remembered, in seconds. At first 120."""
+    replicas: int | None = field(default=None, kw_only=True)
+    """Copies in a NATS cluster. At first 1."""
+    storage: Literal["file", "memory"] | None = field(default=None, kw_only=True)
+    """Where the stream lives; fixed at creation. At first `file`."""
+    min_actors: int | None = field(default=None, kw_only=True)
+    """An emit raises `ConflictError` while the event has fewer actors. At first 0: without an actor, nothing is
+    stored."""
+    _serializer: Serializer[T] = field(init=False, repr=False, compare=False)
+
+    if TYPE_CHECKING:
+        # `type[T]` doesn't take None, so the schema None needs an overload; at run time dataclass writes __init__.
+        @overload
+        def __init__(self: "Event[None]", name: str, schema: None, **options: Unpack[_Options[None]]) -> None: ...
+        @overload
+        def __init__(self, name: str, schema: type[T], **options: Unpack[_Options[T]]) -> None: ...
+        def __init__(self, name: str, schema: type[Any] | None, **options: Unpack[_Options[Any]]) -> None: ...
+
+    def __post_init__(self) -> None:
+        if self.schema is None:
+            object.__setattr__(self, "schema", type(None))
+        object.__setattr__(self, "_serializer", self.serializer or serializer_for(self.schema))
+
+    @property
+    def content_type(self) -> str:
+        """Media type of the payloads."""
+        return self._serializer.content_type
+
+    def encode(self, message: T) -> bytes:
+        """Turn a message into a payload, byte for byte as the walnats library does."""
+        return self._serializer.encode(message)
+
+    def decode(self, payload: bytes) -> T:
+        """Turn a payload into a message.
+
+        Raises:
+            ValueError: The payload is not of the event's schema.
+        """
+        return self._serializer.decode(payload)

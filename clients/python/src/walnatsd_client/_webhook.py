@@ -1,0 +1,200 @@
+"""Actors as webhooks: an ASGI app to mount anywhere."""
+
+import asyncio
+import inspect
+import logging
+import math
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+from walnatsd_client._actor import Actor
+from walnatsd_client._delivery import CURRENT, Delivery, Reject, Retry
+from walnatsd_client._signature import is_signed, key_of
+
+Scope = MutableMapping[str, Any]
+AsgiMessage = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[AsgiMessage]]
+Send = Callable[[AsgiMessage], Awaitable[None]]
+AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_BATCH_TYPE = "application/cloudevents-batch+json"
+
+_logger = logging.getLogger("walnatsd_client")
+
+
+def asgi_app(
+    *actors: Actor[Any],
+    secrets: Iterable[str] = (),
+    max_body_bytes: int = 8 << 20,
+    now: Callable[[], float] = time.time,
+) -> AsgiApp:
+    """Serve actors as webhooks.
+
+    The actor is chosen by the headers that the sidecar sends; the path doesn't matter, so one app serves all actors.
+
+    | what happens | answer | what the sidecar makes of it |
+    |---|---|---|
+    | the handler returns | 204 | done |
+    | it raises `Reject`, or the payload is not of the event's schema | 422 | dead letter |
+    | it raises `Retry` | 500, `Retry-After` if it says when | another attempt |
+    | it raises anything else (logged here, not told) | 500 | another attempt |
+    | the body is larger than `max_body_bytes` | 413 | dead letter |
+    | not signed, no such actor here, no `POST` | 401, 404, 405 | the actor is unavailable; nothing is given up |
+
+    Args:
+        actors: The actors to serve.
+        secrets: Standard Webhooks secrets (`whsec_` and base64) of which one must have signed a request. None: requests
+            are not verified, which is for apps that nobody else can reach.
+        max_body_bytes: The largest body to read. NATS takes 1 MiB unless its `max_payload` was raised.
+        now: The clock that signatures are judged by, Unix seconds.
+
+    Raises:
+        ValueError: Two actors have the same name and event, or a secret is malformed.
+    """
+    by_name: dict[tuple[str, str], Actor[Any]] = {}
+    for actor in actors:
+        if by_name.setdefault((actor.event.name, actor.name), actor) is not actor:
+            raise ValueError(f"two actors are called {actor.name} on the event {actor.event.name}")
+    return _WebhookApp(by_name, tuple(map(key_of, secrets)), max_body_bytes, now)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    status: int
+    text: str = ""
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _WebhookApp:
+    actors: Mapping[tuple[str, str], Actor[Any]]
+    keys: tuple[bytes, ...]
+    max_body_bytes: int
+    now: Callable[[], float]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        match scope["type"]:
+            case "http":
+                body = await _read(receive, self.max_body_bytes)
+                if body is not None:
+                    await _send(send, await self._answer(scope, body))
+            case "lifespan":
+                await _live(receive, send)
+            case other:
+                raise ValueError(f"actors are served over HTTP, not {other}")
+
+    async def _answer(self, scope: Scope, body: bytes) -> _Answer:
+        headers = {
+            name.decode("latin-1").lower(): value.decode(errors="surrogateescape") for name, value in scope["headers"]
+        }
+        if scope["method"] != "POST":
+            return _Answer(405, "walnatsd delivers with POST", ((b"allow", b"POST"),))
+        if len(body) > self.max_body_bytes:
+            return _Answer(413, f"the body is larger than {self.max_body_bytes} bytes")
+        if self.keys and not is_signed(headers, body, self.keys, now=self.now()):
+            return _Answer(401, "the request is not signed with a secret known here, or too old")
+        event, name = headers.get("walnats-event", ""), headers.get("walnats-actor", "")
+        actor = self.actors.get((event, name))
+        if actor is None:
+            return _Answer(404, f"no actor {name!r} on the event {event!r} here")
+        if headers.get("content-type", "").partition(";")[0].strip().lower() == _BATCH_TYPE:
+            # Its declaration is wrong, not the messages: 404 keeps them.
+            return _Answer(404, f"the actor {name!r} takes single messages; remove batch from its declaration")
+        return await _handle(actor, _delivery(actor, headers), body)
+
+
+async def _handle(actor: Actor[Any], delivery: Delivery, payload: bytes) -> _Answer:
+    token = CURRENT.set(delivery)
+    try:
+        try:
+            message = actor.event.decode(payload)
+        except ValueError as error:
+            return _Answer(422, f"the payload is not of the event's schema: {error}")
+        await _call(actor.handler, message)
+    except Reject as reject:
+        return _Answer(422, reject.reason)
+    except Retry as retry:
+        # Retry-After has whole seconds (RFC 9110 section 10.2.3).
+        headers = () if retry.after is None else ((b"retry-after", b"%d" % math.ceil(retry.after)),)
+        return _Answer(500, retry.reason, headers)
+    except Exception:
+        _logger.exception(
+            "actor %s failed: event %s, uid %s, sequence %d, attempt %d",
+            delivery.actor,
+            delivery.event,
+            delivery.uid,
+            delivery.sequence,
+            delivery.attempt,
+        )
+        return _Answer(500, "the handler failed; its log says why")
+    else:
+        return _Answer(204)
+    finally:
+        CURRENT.reset(token)
+
+
+async def _call(handler: Callable[[Any], object], message: object) -> None:
+    """Call a handler: on the loop if it is a coroutine function, else in a thread."""
+    if inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(getattr(handler, "__call__", None)):  # noqa: B004 - asks how, not whether
+        result = handler(message)
+    else:
+        result = await asyncio.to_thread(_call_in_thread, handler, message)
+    if inspect.isawaitable(result):
+        await result
+
+
+def _call_in_thread(handler: Callable[[Any], object], message: object) -> object:
+    try:
+        return handler(message)
+    except StopIteration as error:
+        # A future can't carry it: whoever awaits it would wait for ever.
+        raise RuntimeError("the handler raised StopIteration") from error
+
+
+def _delivery(actor: Actor[Any], headers: Mapping[str, str]) -> Delivery:
+    return Delivery(
+        event=actor.event.name,
+        actor=actor.name,
+        uid=headers.get("walnats-uid", ""),
+        sequence=_number(headers.get("walnats-sequence", ""), default=0),
+        attempt=_number(headers.get("walnats-attempt", ""), default=1),
+        trace_id=headers.get("walnats-trace", ""),
+        headers=headers,
+    )
+
+
+def _number(text: str, *, default: int) -> int:
+    """A number that the sidecar sends; others, like curl, may leave it out."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 20 else default
+
+
+async def _read(receive: Receive, limit: int) -> bytes | None:
+    """Read a body until it ends or passes the limit; None where the sidecar hung up."""
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        body += message.get("body", b"")
+        if len(body) > limit or not message.get("more_body", False):
+            return bytes(body)
+
+
+async def _send(send: Send, answer: _Answer) -> None:
+    headers = list(answer.headers)
+    body = answer.text.encode(errors="replace")
+    if answer.status != 204:
+        headers += [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _live(receive: Receive, send: Send) -> None:
+    """Answer the lifespan protocol: there is nothing to start or stop here."""
+    while True:
+        kind = (await receive())["type"]
+        await send({"type": f"{kind}.complete"})
+        if kind == "lifespan.shutdown":
+            return

@@ -1,0 +1,88 @@
+"""mypy --strict in user code finds what is wrong, and nothing where all is right."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+USER_CODE = """
+from dataclasses import dataclass
+from typing import assert_type
+
+import walnatsd_client as walnatsd
+
+
+@dataclass
+class Parcel:
+    id: int
+
+
+COUNT = walnatsd.Event("counts", int)
+PING = walnatsd.Event("pings", None, description="nothing to say")
+PARCEL = walnatsd.Event("parcels", Parcel, limits=walnatsd.Limits(age=60))
+WORDS = walnatsd.Event("words", list[str])
+
+assert_type(COUNT, walnatsd.Event[int])
+assert_type(PING, walnatsd.Event[None])
+assert_type(PARCEL, walnatsd.Event[Parcel])
+assert_type(WORDS, walnatsd.Event[list[str]])
+assert_type(COUNT.decode(b"1"), int)
+
+walnatsd.Event("counts", 1)  # wrong: call-overload
+walnatsd.Event("counts", int, replicsa=3)  # wrong: call-overload
+walnatsd.Event("counts", int, storage="disk")  # wrong: call-overload
+walnatsd.Limits(60)  # wrong: call-arg
+COUNT.encode("x")  # wrong: arg-type
+
+
+async def handle(count: int) -> None: ...
+def handle_now(count: int) -> None: ...
+def handle_words(words: list[str]) -> int: return len(words)
+def handle_text(text: str) -> None: ...
+
+
+ACTOR = walnatsd.Actor("show", COUNT, handle, retry=walnatsd.RetryPolicy(max_attempts=3))
+assert_type(ACTOR, walnatsd.Actor[int])
+walnatsd.Actor("show", COUNT, handle_now)
+walnatsd.Actor("show", COUNT, print)
+walnatsd.Actor("show", WORDS, handle_words)
+walnatsd.Actor("show", COUNT, handle_text)  # wrong: arg-type
+walnatsd.Actor("show", COUNT, handle, priority="urgent")  # wrong: arg-type
+
+walnatsd.asgi_app(ACTOR, walnatsd.Actor("show", PARCEL, print), secrets=["whsec_"])
+walnatsd.asgi_app(COUNT)  # wrong: arg-type
+
+
+async def main() -> None:
+    async with walnatsd.connect() as conn:
+        await conn.register(COUNT, PARCEL, ACTOR)
+        await conn.register("counts")  # wrong: arg-type
+        receipt = await conn.emit(COUNT, 1, uid="one", delay=5)
+        assert_type(receipt.sequence, int)
+        await conn.emit(PING, None)
+        await conn.emit(PARCEL, Parcel(1))
+        await conn.emit(WORDS, ["a"])
+        await conn.emit(COUNT, "x")  # wrong: misc
+        await conn.emit(COUNT, None)  # wrong: misc
+        await conn.emit(PING, 1)  # wrong: misc
+        await conn.emit(PARCEL, {"id": 1})  # wrong: misc
+        await conn.emit(WORDS, [1])  # wrong: misc
+        receipt.sequence = 2  # wrong: misc
+    walnatsd.current_delivery().attempt = 3  # wrong: misc
+"""
+
+
+def test_mypy_strict_finds_every_wrong_line_and_only_those(tmp_path: Path) -> None:
+    (tmp_path / "user_code.py").write_text(USER_CODE)
+    command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--cache-dir=cache", "user_code.py"]
+    output = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False).stdout
+    found = {
+        (int(line), code)
+        for line, code in re.findall(r"^user_code\.py:(\d+): error: .*\[([\w-]+)\]$", output, re.MULTILINE)
+    }
+    wrong = {
+        (number, code[1])
+        for number, line in enumerate(USER_CODE.splitlines(), start=1)
+        if (code := re.search(r"# wrong: ([\w-]+)$", line))
+    }
+    assert found == wrong, output
