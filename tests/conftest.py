@@ -1,0 +1,25 @@
+"""Fixtures of all tests."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from support import nats_server as nats_server_module
+from support import receiver as receiver_module
+from support.nats_server import NatsServer
+from support.receiver import Receiver
+
+
+@pytest.fixture
+async def nats(tmp_path: Path) -> AsyncIterator[NatsServer]:
+    """A nats-server of the newest version, of this test alone."""
+    async with nats_server_module.nats_server(tmp_path / "nats") as server:
+        yield server
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    """An HTTP server that plays actors."""
+    async with receiver_module.receiver() as server:
+        yield server
