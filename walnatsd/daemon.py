@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -21,9 +22,11 @@ from walnatsd.broker.jetstream import JetStream
 from walnatsd.broker.publisher import Publisher
 from walnatsd.config.load import Loaded
 from walnatsd.config.settings import Config, Nats
-from walnatsd.dispatch.actor_loop import Attempt, Sidecar
+from walnatsd.dispatch.actor_loop import Probe
 from walnatsd.dispatch.pulse import Pulse
+from walnatsd.dispatch.sidecar import Sidecar
 from walnatsd.dispatch.slots import Slots
+from walnatsd.dispatch.target import Target
 from walnatsd.emit.emitter import Emitter
 from walnatsd.model.actor import Actor
 from walnatsd.model.declared import Secret
@@ -33,6 +36,7 @@ from walnatsd.servers.admin import monitoring_app
 from walnatsd.servers.grpc import serve_grpc
 from walnatsd.servers.http import http_app
 from walnatsd.servers.web import serve_web
+from walnatsd.webhook.probe import answers_well
 from walnatsd.webhook.webhook import Webhook, webhook_session
 
 INGRESS_SHARE = 0.2
@@ -90,21 +94,23 @@ async def running(loaded: Loaded) -> AsyncIterator[Daemon]:
             connection=connection,
             jetstream=jetstream,
             dead_letters=DeadLetters(connection, publisher),
-            slots=Slots(config.max_jobs),
+            slots=Slots(config.max_jobs, time.monotonic),
             pulse=pulse,
             metrics=metrics,
             pause_after=config.dead_letters.pause_actor_after,
         )
 
-        def attempt_for(actor: Actor) -> Attempt:
+        def target_for(actor: Actor) -> tuple[Target, Probe | None]:
             assert actor.url is not None  # actors without a webhook are refused when they are declared
             configured = {
                 name: loaded.secrets.reveal(value) if isinstance(value, Secret) else value
                 for name, value in actor.headers.items()
             }
-            return Webhook(session, actor, actor.url, source=config.service.name, configured=configured).attempt
+            webhook = Webhook(session, actor, actor.url, source=config.service.name, configured=configured)
+            probe = functools.partial(answers_well, session, actor.wait_for) if actor.wait_for is not None else None
+            return webhook, probe
 
-        roster = Roster(jetstream, config.nats.manage, sidecar, attempt_for, health=health, metrics=metrics)
+        roster = Roster(jetstream, config.nats.manage, sidecar, target_for, health=health, metrics=metrics)
         roster.declare(config.events)
         emitter = Emitter(publisher, roster.find_event, config.emit, metrics)
         events, actors = Events(emitter, roster), Actors(roster)

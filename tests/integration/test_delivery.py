@@ -8,6 +8,7 @@ from aiohttp import web
 from support.daemon import config_text, running
 from support.nats_server import NatsServer
 from support.receiver import Received, Receiver, answers
+from support.receiver import receiver as receiver_beside
 from support.waiting import until
 
 
@@ -246,3 +247,29 @@ async def test_max_jobs_of_the_sidecar_bounds_all_actors_together(nats, receiver
             await sidecar.emit("counts", str(number))
         await receiver.wait_for(20)
     assert receiver.most_in_progress == 2
+
+
+async def test_pulling_starts_when_wait_for_answers_well(nats, receiver) -> None:
+    async with receiver_beside() as health:
+        health.answer = answers(503, then=200)
+        async with running(one_actor(nats, receiver, wait_for=health.url)) as sidecar:
+            await sidecar.emit("counts", "1")
+            await receiver.wait_for(1)
+    assert len(health.received) == 2
+    assert {each.body for each in health.received} == {b""}
+
+
+async def test_a_rate_limit_bounds_the_starts_in_any_sliding_period(nats, receiver) -> None:
+    starts: list[float] = []
+
+    async def note(_received: Received) -> web.StreamResponse:
+        starts.append(time.monotonic())
+        return web.Response()
+
+    receiver.answer = note
+    async with running(one_actor(nats, receiver, rate_limit={"jobs": 3, "period": 1.0})) as sidecar:
+        for number in range(8):
+            await sidecar.emit("counts", str(number))
+        await receiver.wait_for(8)
+    assert all(later - earlier > 0.95 for earlier, later in zip(starts, starts[3:], strict=False))
+    assert starts[2] - starts[0] < 0.9

@@ -13,7 +13,9 @@ from walnatsd.broker.errors import ApiError, BrokerError
 from walnatsd.broker.jetstream import JetStream
 from walnatsd.broker.registration import Registered, register_actor, register_event
 from walnatsd.config.settings import Manage
-from walnatsd.dispatch.actor_loop import ActorLoop, Attempt, Sidecar
+from walnatsd.dispatch.actor_loop import ActorLoop, Probe
+from walnatsd.dispatch.sidecar import Sidecar
+from walnatsd.dispatch.target import Target
 from walnatsd.model.actor import Actor
 from walnatsd.model.event import Event
 from walnatsd.model.refusal import Reason, Refusal
@@ -23,7 +25,8 @@ from walnatsd.observe.metrics import Metrics
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 15.0
 
-AttemptFor = Callable[[Actor], Attempt]
+TargetFor = Callable[[Actor], tuple[Target, Probe | None]]
+"""Gives who is called for an actor, and what asks its `wait_for`."""
 
 _log = structlog.get_logger("walnatsd.roster")
 
@@ -36,7 +39,7 @@ class Roster:
         jetstream: JetStream,
         manage: Manage,
         sidecar: Sidecar,
-        attempt_for: AttemptFor,
+        target_for: TargetFor,
         *,
         health: Health,
         metrics: Metrics,
@@ -44,7 +47,7 @@ class Roster:
         self._jetstream = jetstream
         self._manage = manage
         self._sidecar = sidecar
-        self._attempt_for = attempt_for
+        self._target_for = target_for
         self._health = health
         self._metrics = metrics
         self._events: dict[str, Event] = {}
@@ -169,10 +172,12 @@ class Roster:
         key = (actor.event, actor.name)
         if key in self._actors or self._stopping:
             return
+        target, probe = self._target_for(actor)
         loop = ActorLoop(
             actor,
-            self._attempt_for(actor),
+            target,
             self._sidecar,
+            probe=probe,
             pause=lambda reason: self._pause(actor, reason),
             restore=lambda reason: self._restore(actor, reason),
         )

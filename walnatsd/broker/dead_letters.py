@@ -1,7 +1,9 @@
 """Dead letters: stored first, and only then is the message terminated."""
 
+import json
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -17,6 +19,8 @@ from walnatsd.payload.cloudevents import rfc3339
 
 STREAM = "walnatsd-dead-letters"
 PREFIX = "walnatsd.dead-letter."
+HISTORY = "walnats-dead-letter-history"
+TRUNCATED = "walnats-dead-letter-truncated"
 STORE_BUDGET_S = 15.0
 MAX_REASON_LENGTH = 1024
 
@@ -36,6 +40,8 @@ class Death:
     attempts: int
     at: float
     """Seconds since the epoch of the last attempt."""
+    history: Mapping[str, object] = field(default_factory=dict)
+    """The attempts that this sidecar saw, and whether these are all."""
 
 
 class DeadLetters:
@@ -78,15 +84,20 @@ def dead_letter_headers(message: Message, death: Death) -> dict[str, str]:
         "walnats-dead-letter-sequence": str(message.sequence),
         "walnats-dead-letter-event": message.event,
         "walnats-dead-letter-actor": death.actor,
+        HISTORY: json.dumps(death.history, separators=(",", ":")),
     }
     return header
 
 
 def fit(header: dict[str, str], payload: bytes, max_payload: int) -> tuple[dict[str, str], bytes]:
-    """Shorten a dead letter that the server would not take: the payload goes, marked as truncated."""
+    """Shorten a dead letter that the server would not take: the history goes first, then the payload, marked so."""
     if len(head_of(header)) + len(payload) <= max_payload:
         return header, payload
-    header = header | {"walnats-dead-letter-truncated": "payload"}
+    header = {name: value for name, value in header.items() if name != HISTORY}
+    header[TRUNCATED] = "history"
+    if len(head_of(header)) + len(payload) <= max_payload:
+        return header, payload
+    header[TRUNCATED] = "history, payload"
     return header, payload[: max(0, max_payload - len(head_of(header)))]
 
 

@@ -6,13 +6,17 @@ import structlog
 
 from walnatsd.broker.connection import Connection
 from walnatsd.broker.errors import NoReplyError, NoRespondersError, NotConnectedError
-from walnatsd.broker.wire import Frame, parse_ack_subject
+from walnatsd.broker.wire import AckSubject, Frame, parse_ack_subject
 from walnatsd.model.message import Message
 
 SETTLE_TIMEOUT_S = 5.0
 SETTLE_PAUSE_S = 0.25
 
 _log = structlog.get_logger("walnatsd.delivery")
+
+
+Key = tuple[str, int]
+"""Names a message in our hands: the stream it was handed over from and its place there."""
 
 
 class Delivery:
@@ -22,13 +26,27 @@ class Delivery:
     is lost is a duplicate at the actor.
     """
 
-    __slots__ = ("_connection", "_reply", "deliveries", "message")
+    __slots__ = ("_connection", "_reply", "attempts_before", "deliveries", "key", "message", "pending")
 
-    def __init__(self, connection: Connection, event: str, frame: Frame) -> None:
-        facts = parse_ack_subject(frame.reply)
+    def __init__(
+        self, connection: Connection, reply: str, message: Message, facts: AckSubject, attempts_before: int = 0
+    ) -> None:
         self._connection = connection
-        self._reply = frame.reply
-        self.message = Message(
+        self._reply = reply
+        self.message = message
+        self.key: Key = (facts.stream, facts.sequence)
+        self.deliveries = facts.delivered
+        """How often the message was handed over from there, this time included."""
+        self.attempts_before = attempts_before
+        """Attempts that were made before the message came to the stream it was handed over from."""
+        self.pending = facts.pending
+        """How many messages waited behind this one when it was sent."""
+
+    @classmethod
+    def of_event(cls, connection: Connection, event: str, frame: Frame) -> "Delivery":
+        """Read a message that comes from an event's stream."""
+        facts = parse_ack_subject(frame.reply)
+        message = Message(
             event=event,
             payload=frame.payload,
             headers=frame.headers(),
@@ -36,8 +54,7 @@ class Delivery:
             sequence=facts.sequence,
             stored_at=facts.stored_at,
         )
-        self.deliveries = facts.delivered
-        """How often the message was handed over, this time included."""
+        return cls(connection, frame.reply, message, facts)
 
     def take_over(self, later: "Delivery") -> None:
         """Settle by a later hand-over of the same message: the server redelivered while this one was in our hands."""

@@ -9,7 +9,6 @@ import orjson
 import structlog
 
 from walnatsd.broker.connection import Connection
-from walnatsd.broker.delivery import Delivery
 from walnatsd.broker.errors import BrokerError, NotConnectedError
 from walnatsd.broker.jetstream import JetStream
 from walnatsd.broker.wire import Frame
@@ -43,15 +42,13 @@ class Pull:
         connection: Connection,
         jetstream: JetStream,
         *,
-        event: str,
         stream: str,
         consumer: str,
         capacity: Callable[[], int],
-        receive: Callable[[Delivery], None],
+        receive: Callable[[Frame], None],
     ) -> None:
         self._connection = connection
         self._jetstream = jetstream
-        self._event = event
         self._stream = stream
         self._consumer = consumer
         self._capacity = capacity
@@ -149,7 +146,7 @@ class Pull:
             return
         if current:
             self._asked = max(0, self._asked - 1)
-        self._receive(Delivery(self._connection, self._event, frame))
+        self._receive(frame)
 
     def _on_status(self, status: int, frame: Frame) -> None:
         pending = frame.headers().get(_PENDING)

@@ -29,18 +29,15 @@ _NOT_YET: tuple[tuple[str | None, ...], ...] = (
     ("events", None, "codecs"),
     ("events", None, "schema"),
     ("events", None, "example"),
-    ("actors", None, "priority"),
     ("actors", None, "responds"),
-    ("actors", None, "rate_limit"),
     ("actors", None, "match_time"),
     ("actors", None, "filter"),
     ("actors", None, "order_by"),
     ("actors", None, "batch"),
-    ("actors", None, "wait_for"),
     ("actors", None, "signing_secrets"),
     ("actors", None, "tls"),
 )
-_HARMLESS: Mapping[str, object] = {"priority": "normal", "responds": False, "min_actors": 0}
+_HARMLESS: Mapping[str, object] = {"responds": False, "min_actors": 0}
 """Values that ask for nothing."""
 
 

@@ -22,6 +22,8 @@ class Message:
     """Position in the stream."""
     stored_at: float
     """When the stream stored it, in seconds since the epoch."""
+    replay: int = 0
+    """Which replay of a dead letter it is; 0 where it is none."""
 
     @property
     def uid(self) -> str | None:

@@ -17,6 +17,16 @@ class Verdict(StrEnum):
     """The actor will never take this message."""
     GONE = "gone"
     """The actor asks for no more messages (410)."""
+    HANDED_BACK = "handed-back"
+    """The attempt was given back before anybody could know: a listener left. It counts neither way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What a responding actor answered, for who asked."""
+
+    payload: bytes
+    content_type: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,3 +43,9 @@ class Outcome:
     """What the actor asked for with `Retry-After`, bounded."""
     holds_actor: bool = False
     """The `Retry-After` is meant for the actor as a whole (429 and 503)."""
+    overloaded: bool = False
+    """The actor has too much to do: 429, 503, or no answer in time."""
+    answer: str = ""
+    """The beginning of what the actor answered, for the history."""
+    response: Response | None = None
+    """The answer to a request, where the actor responds."""

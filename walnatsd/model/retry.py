@@ -31,6 +31,14 @@ class Retry:
 
 
 @dataclass(frozen=True, slots=True)
+class Skip:
+    """Settle the message unseen: the actor did not ask for such."""
+
+    why: str
+    """Which option says so: `filter` or `match_time`."""
+
+
+@dataclass(frozen=True, slots=True)
 class DeadLetter:
     """Give the message up."""
 
@@ -48,7 +56,7 @@ class Pause:
     """In words."""
 
 
-Decision = Ack | Retry | DeadLetter | Pause
+Decision = Ack | Skip | Retry | DeadLetter | Pause
 
 
 def decide(outcome: Outcome, *, attempt: int, deliveries: int, policy: RetryPolicy, draw: float) -> Decision:
@@ -68,6 +76,8 @@ def decide(outcome: Outcome, *, attempt: int, deliveries: int, policy: RetryPoli
             return DeadLetter(Cause.REJECTED, outcome.reason)
         case Verdict.GONE:
             return Pause(outcome.reason)
+        case Verdict.HANDED_BACK:
+            return Retry(0.0, counts=False)
         case Verdict.UNAVAILABLE:
             return Retry(_wait_s(outcome, deliveries, policy, draw), counts=False)
         case Verdict.FAILED:

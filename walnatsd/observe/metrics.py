@@ -43,7 +43,7 @@ class Metrics:
         )
         self._attempts = Counter(
             "walnatsd_attempts",
-            "Attempts by outcome: acknowledged, failed, rejected, unavailable, gone.",
+            "Attempts by outcome: acknowledged, failed, rejected, unavailable, gone, handed-back.",
             ["event", "actor", "outcome"],
             registry=registry,
         )
@@ -71,6 +71,12 @@ class Metrics:
             "walnatsd_retries",
             "Messages handed back to be tried again, by whether the attempt counts.",
             ["event", "actor", "counts"],
+            registry=registry,
+        )
+        self._skipped = Counter(
+            "walnatsd_skipped",
+            "Messages acknowledged unseen, by the option that says so: filter or match_time.",
+            ["event", "actor", "option"],
             registry=registry,
         )
         self._dead_letters = Counter(
@@ -104,6 +110,7 @@ class Metrics:
         self.acknowledged_seconds: Callable[[str, str], Histogram] = cache(self._acknowledged_seconds.labels)
         self.in_flight: Callable[[str, str], Gauge] = cache(self._in_flight.labels)
         self.retries: Callable[[str, str, str], Counter] = cache(self._retries.labels)
+        self.skipped: Callable[[str, str, str], Counter] = cache(self._skipped.labels)
         self.dead_letters: Callable[[str, str, str], Counter] = cache(self._dead_letters.labels)
         self.dead_letter_failures: Callable[[str, str], Counter] = cache(self._dead_letter_failures.labels)
         self.breaker_open: Callable[[str, str], Gauge] = cache(self._breaker_open.labels)

@@ -9,7 +9,7 @@ LONGEST_RETRY_AFTER_S = 3600.0
 
 _UNAVAILABLE = frozenset({401, 403, 404, 405, 407, 502, 503, 504})
 _FAILED = frozenset({408, 409, 425, 429})
-_HOLDS_ACTOR = frozenset({429, 503})
+_OVERLOADED = frozenset({429, 503})
 
 
 def judge(status: int, retry_after: str | None, body: str, *, now: float) -> Outcome:
@@ -23,19 +23,22 @@ def judge(status: int, retry_after: str | None, body: str, *, now: float) -> Out
     """
     said = f"{status}: {body}" if body else f"the actor answered {status}"
     if 200 <= status < 300:
-        return Outcome(Verdict.ACKNOWLEDGED, said, status)
+        return Outcome(Verdict.ACKNOWLEDGED, said, status, answer=body)
     if status == 410:
-        return Outcome(Verdict.GONE, said, status)
+        return Outcome(Verdict.GONE, said, status, answer=body)
     wait_s = retry_after_s(retry_after, now=now)
     if 300 <= status < 400:
-        return Outcome(Verdict.UNAVAILABLE, f"{said} (a redirect; redirects are never followed)", status, wait_s)
+        said = f"{said} (a redirect; redirects are never followed)"
+        return Outcome(Verdict.UNAVAILABLE, said, status, wait_s, answer=body)
+    overloaded = status in _OVERLOADED
+    holds_actor = overloaded and wait_s is not None
     if status in _UNAVAILABLE:
-        return Outcome(Verdict.UNAVAILABLE, said, status, wait_s, status in _HOLDS_ACTOR and wait_s is not None)
+        return Outcome(Verdict.UNAVAILABLE, said, status, wait_s, holds_actor, overloaded, body)
     if status in _FAILED or (500 <= status < 600 and status != 501):
-        return Outcome(Verdict.FAILED, said, status, wait_s, status in _HOLDS_ACTOR and wait_s is not None)
+        return Outcome(Verdict.FAILED, said, status, wait_s, holds_actor, overloaded, body)
     if 400 <= status < 500 or status == 501:
-        return Outcome(Verdict.REJECTED, said, status)
-    return Outcome(Verdict.FAILED, f"{said} (no status of HTTP)", status)
+        return Outcome(Verdict.REJECTED, said, status, answer=body)
+    return Outcome(Verdict.FAILED, f"{said} (no status of HTTP)", status, answer=body)
 
 
 def retry_after_s(value: str | None, *, now: float) -> float | None:

@@ -36,6 +36,8 @@ def delivery_headers(
         "walnats-sequence": str(message.sequence),
         "walnats-attempt": str(attempt),
     }
+    if message.replay:
+        header["walnats-replay"] = str(message.replay)
     if message.uid is not None:
         header["walnats-uid"] = cloudevents.in_ascii(message.uid)
     if message.trace_id is not None:

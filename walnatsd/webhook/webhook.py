@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import sys
 import time
 from collections.abc import AsyncIterator, Mapping
 
@@ -49,6 +50,10 @@ class Webhook:
         self._configured = configured
         self._timeout = aiohttp.ClientTimeout(total=actor.job_timeout, sock_connect=CONNECT_TIMEOUT_S)
 
+    def credit(self) -> int:
+        """Any number of requests: the window bounds them."""
+        return sys.maxsize
+
     async def attempt(self, message: Message, attempt: int) -> Outcome:
         """Call the actor once. Never raises but when cancelled: whatever happens is an outcome."""
         headers = delivery_headers(
@@ -63,7 +68,8 @@ class Webhook:
         except (aiohttp.ConnectionTimeoutError, aiohttp.ClientConnectorError) as error:
             return Outcome(Verdict.UNAVAILABLE, f"can't connect: {_words(error)}")
         except TimeoutError:
-            return Outcome(Verdict.FAILED, f"no answer within job_timeout ({self._actor.job_timeout:g} s)")
+            late = f"no answer within job_timeout ({self._actor.job_timeout:g} s)"
+            return Outcome(Verdict.FAILED, late, overloaded=True)
         except (aiohttp.ClientConnectionError, ConnectionError) as error:
             return Outcome(Verdict.UNAVAILABLE, f"the connection broke before an answer came: {_words(error)}")
         except (aiohttp.ClientError, ValueError) as error:

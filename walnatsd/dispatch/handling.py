@@ -1,0 +1,199 @@
+"""The handling of deliveries: attempt, decide, settle, observe."""
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from walnatsd.broker.dead_letters import Death
+from walnatsd.broker.delivery import Delivery
+from walnatsd.dispatch.attempts import Attempts
+from walnatsd.dispatch.gate import Gate
+from walnatsd.dispatch.sidecar import Sidecar
+from walnatsd.dispatch.target import Target
+from walnatsd.model.actor import Actor
+from walnatsd.model.attempt import Attempt
+from walnatsd.model.message import Message
+from walnatsd.model.outcome import Outcome, Verdict
+from walnatsd.model.refusal import Refusal
+from walnatsd.model.retry import Ack, DeadLetter, Decision, Pause, Retry, Skip, decide
+from walnatsd.observe.metrics import Metrics
+
+UNSTORED_DEAD_LETTER_PAUSE_S = 30.0
+LAST_SETTLEMENT_S = 2.0
+
+_log = structlog.get_logger("walnatsd.dispatch")
+
+
+class Handling:
+    """Handles the deliveries of one actor, whatever order and number they come in."""
+
+    def __init__(
+        self,
+        actor: Actor,
+        target: Target,
+        sidecar: Sidecar,
+        gate: Gate,
+        *,
+        pause: Callable[[str], Awaitable[bool]],
+        gate_changed: Callable[[], None],
+    ) -> None:
+        """Prepare the handling.
+
+        Args:
+            actor: The declaration.
+            target: Who is called.
+            sidecar: What is shared.
+            gate: What the actor can bear; told of every outcome.
+            pause: Pauses the actor for all sidecars, with the reason; False where the server can't.
+            gate_changed: Called after an outcome that may have shut or opened the gate.
+        """
+        self._actor = actor
+        self._target = target
+        self._sidecar = sidecar
+        self._gate = gate
+        self._pause = pause
+        self._gate_changed = gate_changed
+        self._rejections_in_a_row = 0
+        self.attempts = Attempts()
+
+    # ---- one delivery
+
+    async def handle(self, delivery: Delivery, message: Message) -> Decision:
+        """Carry one delivery to its end: attempt, decide, settle, observe. It has a slot of the sidecar.
+
+        Args:
+            delivery: What is settled.
+            message: The delivery's message as the actor shall see it.
+        """
+        number = self.attempts.number(delivery)
+        began, started, generation = time.time(), time.perf_counter(), self._gate.start()
+        try:
+            outcome = await self._target.attempt(message, number)
+        except asyncio.CancelledError:  # the stop can't wait for it
+            await self.settle(delivery, Retry(0.0, counts=False))
+            raise
+        self._gate.record(outcome, generation)
+        return await self.conclude(delivery, Attempt(number, began, time.perf_counter() - started, outcome))
+
+    async def conclude(self, delivery: Delivery, attempt: Attempt) -> Decision:
+        """Decide what becomes of a delivery after an attempt, settle it, observe it."""
+        self.attempts.remember(delivery, attempt)
+        decision = decide(
+            attempt.outcome,
+            attempt=attempt.number,
+            deliveries=delivery.deliveries,
+            policy=self._actor.retry_policy,
+            draw=random.random(),  # noqa: S311 - jitter is no secret
+        )
+        await self.settle(delivery, decision, attempt)
+        observe(self._sidecar.metrics, self._actor, delivery.message, attempt, decision)
+        await self._mind(attempt.outcome)
+        return decision
+
+    async def settle(self, delivery: Delivery, decision: Decision, attempt: Attempt | None = None) -> None:
+        """Settle a delivery, once. Nothing else does. A stop that can't wait lets the word go out all the same."""
+        try:
+            await self._carry_out(delivery, decision, attempt)
+        except asyncio.CancelledError:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LAST_SETTLEMENT_S):  # saying it twice is harmless
+                    await self._carry_out(delivery, decision, attempt)
+            raise
+
+    async def _carry_out(self, delivery: Delivery, decision: Decision, attempt: Attempt | None) -> None:
+        match decision:
+            case Ack():
+                await delivery.ack()
+                self.attempts.forget(delivery)
+            case Skip(why):
+                await delivery.ack()
+                self.attempts.forget(delivery)
+                self._sidecar.metrics.skipped(self._actor.event, self._actor.name, why).inc()
+            case Retry(after_s, counts):
+                await delivery.nak(after_s)
+                if not counts:
+                    self.attempts.defer(delivery)
+            case DeadLetter(_, reason):
+                if await self._bury(delivery, reason, attempt):
+                    await delivery.term(reason)
+                    self.attempts.forget(delivery)
+                else:
+                    await delivery.nak(UNSTORED_DEAD_LETTER_PAUSE_S)
+            case Pause(reason):
+                await self.pause_actor(reason)
+                await delivery.nak()
+                self.attempts.defer(delivery)
+
+    async def _bury(self, delivery: Delivery, reason: str, attempt: Attempt | None) -> bool:
+        """Store the dead letter. Where that fails, the message keeps waiting."""
+        message, number = delivery.message, attempt.number if attempt else 0
+        death = Death(
+            actor=self._actor.name,
+            reason=reason,
+            status=attempt.outcome.status if attempt else None,
+            attempts=number,
+            at=attempt.at if attempt else time.time(),
+            history=self.attempts.history(delivery, number).as_json(),
+        )
+        try:
+            await self._sidecar.dead_letters.store(message, death)
+        except Refusal as refusal:
+            self._sidecar.metrics.dead_letter_failures(self._actor.event, self._actor.name).inc()
+            _log.error(
+                "a dead letter could not be stored; its message keeps waiting",
+                event_name=message.event, actor=self._actor.name, sequence=message.sequence, why=refusal.message,
+            )  # fmt: skip
+            return False
+        return True
+
+    # ---- the actor as a whole
+
+    async def _mind(self, outcome: Outcome) -> None:
+        """Follow what an outcome means for the actor as a whole."""
+        self._gate_changed()
+        if outcome.verdict is Verdict.REJECTED:
+            self._rejections_in_a_row += 1
+            if self._rejections_in_a_row == self._sidecar.pause_after:
+                await self.pause_actor(f"{self._rejections_in_a_row} permanent rejections in a row; {outcome.reason}")
+        elif outcome.verdict is not Verdict.UNAVAILABLE:
+            self._rejections_in_a_row = 0
+
+    async def pause_actor(self, reason: str) -> None:
+        """Pause the actor: for all sidecars, or where the server can't, for this one."""
+        if self._gate.state == "paused":
+            return
+        _log.warning(
+            "the actor is paused; its messages are kept",
+            event_name=self._actor.event,
+            actor=self._actor.name,
+            reason=reason,
+        )
+        if not await self._pause(reason):
+            self._gate.pause()
+            self._gate_changed()
+
+
+def observe(metrics: Metrics, actor: Actor, message: Message, attempt: Attempt, decision: Decision) -> None:
+    """Count an attempt and write its line."""
+    outcome, labels = attempt.outcome, (actor.event, actor.name)
+    metrics.attempts(*labels, outcome.verdict).inc()
+    metrics.attempt_seconds(*labels).observe(attempt.duration_s)
+    log = _log.warning
+    match decision:
+        case Ack():
+            metrics.acknowledged_seconds(*labels).observe(max(0.0, time.time() - message.stored_at))
+            log = _log.debug
+        case Retry(_, counts):
+            metrics.retries(*labels, "true" if counts else "false").inc()
+        case DeadLetter(cause, _):
+            metrics.dead_letters(*labels, cause).inc()
+    log(
+        "attempt", event_name=message.event, actor=actor.name, uid=message.uid, sequence=message.sequence,
+        attempt=attempt.number, outcome=outcome.verdict.value, status=outcome.status, reason=outcome.reason,
+        decision=type(decision).__name__, after_s=round(getattr(decision, "after_s", 0.0), 3),
+        duration_ms=round(attempt.duration_s * 1000, 2), trace_id=message.trace_id,
+    )  # fmt: skip

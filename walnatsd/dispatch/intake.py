@@ -1,0 +1,130 @@
+"""How deliveries come to be handled: each on its own, in any order."""
+
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
+
+from walnatsd.broker.delivery import Delivery
+from walnatsd.dispatch.gate import Gate
+from walnatsd.dispatch.hand import Hand
+from walnatsd.dispatch.handling import Handling
+from walnatsd.dispatch.screen import Screen
+from walnatsd.dispatch.slots import Slots
+from walnatsd.model.actor import Actor
+from walnatsd.model.message import Message
+from walnatsd.model.retry import Retry
+
+BUSY_PAUSE_S = 0.1
+
+StartJob = Callable[[Coroutine[Any, Any, None], str], None]
+"""Runs a job within the life of the actor; it is waited for or cancelled at the stop."""
+
+
+class Intake(Protocol):
+    """Takes deliveries in and starts their handling."""
+
+    def capacity(self) -> int:
+        """How many more messages there is room for, those that were asked for not counted."""
+
+    def receive(self, delivery: Delivery) -> None:
+        """Take a delivery, which is not held yet."""
+
+    async def hand_back(self) -> None:
+        """Hand back what has not been started: the actor stops. Nothing is received any more."""
+
+
+class SingleIntake:
+    """One message per attempt, as many at once as the gate and the sidecar's slots allow."""
+
+    def __init__(
+        self,
+        actor: Actor,
+        hand: Hand,
+        gate: Gate,
+        screen: Screen,
+        handling: Handling,
+        slots: Slots,
+        *,
+        start: StartJob,
+        wake: Callable[[], None],
+    ) -> None:
+        self._actor = actor
+        self._hand = hand
+        self._gate = gate
+        self._screen = screen
+        self._handling = handling
+        self._slots = slots
+        self._start = start
+        self._wake = wake
+        self._unstarted = 0
+        self._waits_for_slot = False
+        self._stopping = False
+
+    def capacity(self) -> int:
+        """How many more messages there is room for: the actor's free slots, as far as the sidecar has some too."""
+        if self._waits_for_slot or self._stopping:
+            return 0
+        room = self._gate.allowance() - len(self._hand)
+        return min(room, self._gate.starts_left(room + self._unstarted) - self._unstarted, max(1, self._slots.free))
+
+    def receive(self, delivery: Delivery) -> None:
+        """Hold it and start a job for it."""
+        if not self._hand.take(delivery):
+            self._handling.attempts.defer(delivery)
+            return
+        self._unstarted += 1
+        self._start(self._carry(delivery), str(delivery.message.sequence))
+
+    async def hand_back(self) -> None:
+        """Nothing waits here: what has no slot yet sees that the actor stops."""
+        self._stopping = True
+
+    async def _carry(self, delivery: Delivery) -> None:
+        """Hold a delivery until it is settled."""
+        try:
+            await self._admit(delivery)
+        finally:
+            self._hand.let_go(delivery)
+            self._wake()
+
+    async def _admit(self, delivery: Delivery) -> None:
+        """See whether the delivery can be attempted now, and do so."""
+        try:
+            seen = self._screen.look(delivery.message, now=time.time())
+            if not isinstance(seen, Message):
+                await self._handling.settle(delivery, seen)
+                return
+            if (busy := self._why_not_now()) or not await self._take_slot(delivery):
+                await self._handling.settle(delivery, busy or Retry(BUSY_PAUSE_S, counts=False))
+                return
+        finally:
+            self._unstarted -= 1
+        try:
+            await self._handling.handle(delivery, seen)
+        finally:
+            self._slots.give_back()
+
+    def _why_not_now(self) -> Retry | None:
+        """Tell when to come again where the gate has shut since the message was asked for."""
+        if self._stopping:
+            return Retry(0.0, counts=False)
+        if len(self._hand) > self._gate.allowance() or self._gate.starts_left(1) < 1:
+            return Retry(self._gate.opens_in_s or BUSY_PAUSE_S, counts=False)
+        return None
+
+    async def _take_slot(self, delivery: Delivery) -> bool:
+        """Take one of the sidecar's slots; at most one message of an actor waits for one."""
+        if self._slots.take_at_once():
+            return True
+        if self._waits_for_slot:
+            return False
+        self._waits_for_slot = True
+        try:
+            await self._slots.take(self._actor.priority)
+        except BaseException:
+            await self._handling.settle(delivery, Retry(0.0, counts=False))
+            raise
+        finally:
+            self._waits_for_slot = False
+            self._wake()
+        return True

@@ -1,0 +1,24 @@
+"""What the actors of one sidecar share."""
+
+from dataclasses import dataclass
+
+from walnatsd.broker.connection import Connection
+from walnatsd.broker.dead_letters import DeadLetters
+from walnatsd.broker.jetstream import JetStream
+from walnatsd.dispatch.pulse import Pulse
+from walnatsd.dispatch.slots import Slots
+from walnatsd.observe.metrics import Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class Sidecar:
+    """What the actors of one sidecar share."""
+
+    connection: Connection
+    jetstream: JetStream
+    dead_letters: DeadLetters
+    slots: Slots
+    pulse: Pulse
+    metrics: Metrics
+    pause_after: int | None
+    """Permanent rejections in a row that pause an actor."""

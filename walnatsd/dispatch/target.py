@@ -1,0 +1,33 @@
+"""What an actor's messages are handed to."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from walnatsd.model.message import Message
+from walnatsd.model.outcome import Outcome
+
+
+class Target(Protocol):
+    """A webhook, or the listeners of the gRPC stream."""
+
+    def credit(self) -> int:
+        """How many attempts may be in flight at once, as far as the target has a say in it."""
+
+    async def attempt(self, message: Message, attempt: int) -> Outcome:
+        """Hand over a message for the given attempt, from 1.
+
+        Never raises but when cancelled: whatever happens is an outcome.
+        """
+
+
+class BatchTarget(Protocol):
+    """A target that takes many messages at once."""
+
+    def credit(self) -> int:
+        """How many requests may be in flight at once, as far as the target has a say in it."""
+
+    async def attempt_batch(self, items: Sequence[tuple[Message, int]]) -> list[Outcome]:
+        """Hand over messages, each with the number of its attempt; gives an outcome per message, in order.
+
+        Never raises but when cancelled: whatever happens is an outcome.
+        """
