@@ -29,7 +29,6 @@ from walnatsd.dispatch.slots import Slots
 from walnatsd.dispatch.target import Target
 from walnatsd.emit.emitter import Emitter
 from walnatsd.model.actor import Actor
-from walnatsd.model.declared import Secret
 from walnatsd.observe.health import Health
 from walnatsd.observe.metrics import Metrics
 from walnatsd.servers.admin import monitoring_app
@@ -37,7 +36,8 @@ from walnatsd.servers.grpc import serve_grpc
 from walnatsd.servers.http import http_app
 from walnatsd.servers.web import serve_web
 from walnatsd.webhook.probe import answers_well
-from walnatsd.webhook.webhook import Webhook, webhook_session
+from walnatsd.webhook.session import webhook_session
+from walnatsd.webhook.webhook import Webhook, calling
 
 INGRESS_SHARE = 0.2
 """Share of `shutdown_timeout` that is kept for what follows the deliveries: ingress, PubAcks, NATS."""
@@ -101,14 +101,8 @@ async def running(loaded: Loaded) -> AsyncIterator[Daemon]:
         )
 
         def target_for(actor: Actor) -> tuple[Target, Probe | None]:
-            assert actor.url is not None  # actors without a webhook are refused when they are declared
-            configured = {
-                name: loaded.secrets.reveal(value) if isinstance(value, Secret) else value
-                for name, value in actor.headers.items()
-            }
-            webhook = Webhook(session, actor, actor.url, source=config.service.name, configured=configured)
             probe = functools.partial(answers_well, session, actor.wait_for) if actor.wait_for is not None else None
-            return webhook, probe
+            return Webhook(session, actor, calling(actor, loaded.secrets, source=config.service.name)), probe
 
         roster = Roster(jetstream, config.nats.manage, sidecar, target_for, health=health, metrics=metrics)
         roster.declare(config.events)

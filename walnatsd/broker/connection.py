@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import secrets
-import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,7 +14,8 @@ from walnatsd.broker.errors import NotConnectedError
 from walnatsd.broker.replies import Replies
 from walnatsd.broker.wire import Frame, publish_frame
 from walnatsd.config.secrets import Secrets
-from walnatsd.config.settings import Nats, NatsTls
+from walnatsd.config.settings import Nats
+from walnatsd.config.tls import client_context
 from walnatsd.observe.health import Health
 from walnatsd.observe.metrics import Metrics
 
@@ -253,15 +253,9 @@ def _options(settings: Nats, secrets_: Secrets, name: str) -> dict[str, Any]:
     if settings.user is not None and settings.password is not None:
         options |= {"user": settings.user, "password": secrets_.reveal(settings.password)}
     if settings.tls is not None:
-        options |= {"tls": _tls(settings.tls), "tls_hostname": settings.tls.hostname}
+        tls = client_context(settings.tls.ca_file, settings.tls.cert_file, settings.tls.key_file)
+        options |= {"tls": tls, "tls_hostname": settings.tls.hostname}
     return options
-
-
-def _tls(settings: NatsTls) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=settings.ca_file)
-    if settings.cert_file is not None:
-        context.load_cert_chain(settings.cert_file, settings.key_file)
-    return context
 
 
 def _without_password(server: str) -> str:

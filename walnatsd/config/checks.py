@@ -34,8 +34,6 @@ _NOT_YET: tuple[tuple[str | None, ...], ...] = (
     ("actors", None, "filter"),
     ("actors", None, "order_by"),
     ("actors", None, "batch"),
-    ("actors", None, "signing_secrets"),
-    ("actors", None, "tls"),
 )
 _HARMLESS: Mapping[str, object] = {"responds": False, "min_actors": 0}
 """Values that ask for nothing."""

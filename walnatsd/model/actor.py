@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
+from walnatsd.model.addresses import why_forbidden
 from walnatsd.model.declared import Declared, InputFile, PositiveInt, Secret
 from walnatsd.model.headers import check_configured_header
 from walnatsd.model.names import ActorName, EventName, stream_name
@@ -26,6 +27,8 @@ def check_url(url: str) -> str:
         raise ValueError("write a URL like http://127.0.0.1:8000/send-email")
     if parts.username or parts.password:
         raise ValueError("a URL must not carry a password; set headers: {Authorization: {env: NAME}}")
+    if why := why_forbidden(parts.hostname):
+        raise ValueError(why)
     if any(character <= " " or character == "\x7f" for character in url):
         raise ValueError("a URL has no white space or control characters")
     return url

@@ -27,6 +27,11 @@ _CREDENTIALS = frozenset({"authorization", "cookie"})
 _OWN_PREFIXES = ("nats-", "walnats-", "walnatsd-", "webhook-")
 
 
+def is_token(name: str) -> bool:
+    """Whether this can be the name of a header."""
+    return _NAME.fullmatch(name) is not None
+
+
 def is_reserved(name: str) -> bool:
     """Whether an emitter may not set this header."""
     lower = name.lower()

@@ -43,7 +43,7 @@ def attributes(message: Message, *, source: str) -> dict[str, str]:
 
 def in_ascii(value: str) -> str:
     """Percent-encode what a header value can't carry (HTTP binding, section 3.1.3.2); what is encoded stays."""
-    return value if value.isascii() else quote(value, safe=_VISIBLE)
+    return value if value.isascii() and value.isprintable() else quote(value, safe=_VISIBLE)
 
 
 def rfc3339(seconds: float) -> str:

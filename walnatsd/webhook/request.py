@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping
 
 from walnatsd.model.actor import Actor
-from walnatsd.model.headers import is_reserved
+from walnatsd.model.headers import is_reserved, is_token
 from walnatsd.model.message import Message
 from walnatsd.payload import cloudevents
 
@@ -22,9 +22,9 @@ def delivery_headers(
         configured: The actor's own headers, secrets revealed; they win over the message's.
     """
     header = {
-        name.lower(): value if value.isascii() else cloudevents.in_ascii(value)
+        name.lower(): cloudevents.in_ascii(value)
         for name, value in message.headers.items()
-        if not is_reserved(name)
+        if is_token(name) and not is_reserved(name)  # NATS allows names that HTTP can't carry
     }
     header.pop("ce-datacontenttype", None)
     header |= cloudevents.attributes(message, source=source)

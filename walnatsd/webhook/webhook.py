@@ -1,54 +1,78 @@
 """One attempt: POST the message, read the answer, say what it came to. The sole importer of aiohttp's client."""
 
-import contextlib
 import re
+import ssl
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import aiohttp
 
-from walnatsd import __version__
+from walnatsd.config.secrets import Secrets
+from walnatsd.config.tls import client_context
 from walnatsd.model.actor import Actor
+from walnatsd.model.declared import Secret
 from walnatsd.model.message import Message
 from walnatsd.model.outcome import Outcome, Verdict
+from walnatsd.model.signing import signing_key
 from walnatsd.webhook.answers import judge
 from walnatsd.webhook.request import delivery_headers
+from walnatsd.webhook.signature import signature_headers
 
 CONNECT_TIMEOUT_S = 10.0
-KEEPALIVE_S = 4.5
-"""Below the 5 s after which common servers (uvicorn, Node) close an idle connection: closing first avoids the race."""
+CONNECT_SHARE = 0.9
 READ_LIMIT_BYTES = 64 * 1024
 """An answer is read up to here so that its connection can be used again; of a longer one the connection is closed."""
 SHOWN_BYTES = 200
 
 
-@contextlib.asynccontextmanager
-async def webhook_session() -> AsyncIterator[aiohttp.ClientSession]:
-    """Open the connection pool of all webhooks. Slots bound its use, so the pool itself has no limit."""
-    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S, ttl_dns_cache=10)
-    async with aiohttp.ClientSession(
-        connector=connector,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        auto_decompress=False,
-        skip_auto_headers=("Accept-Encoding",),  # the answer's beginning is shown to people as it comes
-        headers={"user-agent": f"walnatsd/{__version__}"},
-    ) as session:
-        yield session
+@dataclass(frozen=True, slots=True)
+class Calling:
+    """How the webhook of an actor is called, secrets revealed."""
+
+    url: str
+    source: str
+    """The service's name, where the emitter gave no `ce-source`."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """The actor's own; these win over the message's."""
+    signing_keys: tuple[bytes, ...] = ()
+    """Newest first."""
+    tls: ssl.SSLContext | None = None
+    """None: the system's certificates."""
+
+
+def calling(actor: Actor, secrets: Secrets, *, source: str) -> Calling:
+    """Say how an actor's webhook is called.
+
+    Raises:
+        ValueError: Its certificates or signing secrets can't be used. They could when the config was loaded.
+    """
+    assert actor.url is not None
+    tls = actor.tls
+    return Calling(
+        url=actor.url,
+        source=source,
+        headers={
+            name: secrets.reveal(value) if isinstance(value, Secret) else value for name, value in actor.headers.items()
+        },
+        signing_keys=tuple(signing_key(secrets.reveal(secret)) for secret in actor.signing_secrets),
+        tls=client_context(tls.ca_file, tls.cert_file, tls.key_file) if tls is not None else None,
+    )
 
 
 class Webhook:
     """The webhook of one actor."""
 
-    def __init__(
-        self, session: aiohttp.ClientSession, actor: Actor, url: str, *, source: str, configured: Mapping[str, str]
-    ) -> None:
+    def __init__(self, session: aiohttp.ClientSession, actor: Actor, calling: Calling) -> None:
         self._session = session
         self._actor = actor
-        self._url = url
-        self._source = source
-        self._configured = configured
-        self._timeout = aiohttp.ClientTimeout(total=actor.job_timeout, sock_connect=CONNECT_TIMEOUT_S)
+        self._calling = calling
+        self._timeout = aiohttp.ClientTimeout(
+            total=actor.job_timeout,
+            # resolving, connecting, TLS; below the total, so that an actor that is not there is told from a slow one
+            connect=min(CONNECT_TIMEOUT_S, actor.job_timeout * CONNECT_SHARE),
+        )
 
     def credit(self) -> int:
         """Any number of requests: the window bounds them."""
@@ -56,24 +80,34 @@ class Webhook:
 
     async def attempt(self, message: Message, attempt: int) -> Outcome:
         """Call the actor once. Never raises but when cancelled: whatever happens is an outcome."""
+        calling, now = self._calling, time.time()
         headers = delivery_headers(
-            message, self._actor, attempt=attempt, source=self._source, configured=self._configured
+            message, self._actor, attempt=attempt, source=calling.source, configured=calling.headers
         )
+        if calling.signing_keys:
+            headers |= signature_headers(calling.signing_keys, headers["webhook-id"], message.payload, now=now)
         try:
             async with self._session.post(
-                self._url, data=message.payload, headers=headers, timeout=self._timeout, allow_redirects=False
+                calling.url,
+                data=message.payload,
+                headers=headers,
+                timeout=self._timeout,
+                ssl=calling.tls or True,
+                allow_redirects=False,
             ) as response:
                 body = await _beginning(response)
                 return judge(response.status, response.headers.get("Retry-After"), body, now=time.time())
         except (aiohttp.ConnectionTimeoutError, aiohttp.ClientConnectorError) as error:
             return Outcome(Verdict.UNAVAILABLE, f"can't connect: {_words(error)}")
+        except aiohttp.InvalidURL as error:
+            return Outcome(Verdict.UNAVAILABLE, f"the URL can't be called: {_words(error)}")
         except TimeoutError:
             late = f"no answer within job_timeout ({self._actor.job_timeout:g} s)"
             return Outcome(Verdict.FAILED, late, overloaded=True)
         except (aiohttp.ClientConnectionError, ConnectionError) as error:
             return Outcome(Verdict.UNAVAILABLE, f"the connection broke before an answer came: {_words(error)}")
         except (aiohttp.ClientError, ValueError) as error:
-            return Outcome(Verdict.FAILED, f"the answer is not HTTP: {_words(error)}")
+            return Outcome(Verdict.UNAVAILABLE, f"the answer is not HTTP: {_words(error)}")
 
 
 async def _beginning(response: aiohttp.ClientResponse) -> str:
