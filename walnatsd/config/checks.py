@@ -33,7 +33,6 @@ _NOT_YET: tuple[tuple[str | None, ...], ...] = (
     ("actors", None, "match_time"),
     ("actors", None, "filter"),
     ("actors", None, "order_by"),
-    ("actors", None, "batch"),
 )
 _HARMLESS: Mapping[str, object] = {"responds": False, "min_actors": 0}
 """Values that ask for nothing."""

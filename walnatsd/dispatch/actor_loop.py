@@ -3,18 +3,19 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from walnatsd.broker.delivery import Delivery
 from walnatsd.broker.pull import ConsumerGoneError, Pull
 from walnatsd.broker.wire import Frame
+from walnatsd.dispatch.batch import BatchIntake
 from walnatsd.dispatch.gate import Gate
 from walnatsd.dispatch.hand import Hand
 from walnatsd.dispatch.handling import Handling
 from walnatsd.dispatch.intake import Intake, SingleIntake
 from walnatsd.dispatch.screen import Screen
 from walnatsd.dispatch.sidecar import Sidecar
-from walnatsd.dispatch.target import Target
+from walnatsd.dispatch.target import BatchTarget, Target
 from walnatsd.model.actor import Actor
 
 PROBE_INTERVAL_S = 1.0
@@ -70,9 +71,7 @@ class ActorLoop:
         self._background: list[asyncio.Task[None]] = []
         self._path = f"actors/{actor.event}/{actor.name}"
         handling = Handling(actor, target, sidecar, self._gate, pause=pause, gate_changed=self._follow_gate)
-        self._intake: Intake = SingleIntake(
-            actor, self._hand, self._gate, Screen(), handling, sidecar.slots, start=self._start, wake=self.wake
-        )
+        self._intake = self._choose_intake(target, handling)
         self._pull = Pull(
             sidecar.connection,
             sidecar.jetstream,
@@ -81,6 +80,14 @@ class ActorLoop:
             capacity=self._intake.capacity,
             receive=self._receive,
         )
+
+    def _choose_intake(self, target: Target | BatchTarget, handling: Handling) -> Intake:
+        actor, parts = self.actor, (self._hand, self._gate, Screen(), handling, self._sidecar.slots)
+        if actor.batch is not None:
+            return BatchIntake(
+                actor, actor.batch, cast("BatchTarget", target), *parts, start=self._start, wake=self.wake
+            )
+        return SingleIntake(actor, *parts, start=self._start, wake=self.wake)
 
     @property
     def state(self) -> ActorState:

@@ -24,6 +24,7 @@ from walnatsd.observe.metrics import Metrics
 
 UNSTORED_DEAD_LETTER_PAUSE_S = 30.0
 LAST_SETTLEMENT_S = 2.0
+PAUSED_JUST_NOW_S = 1.0
 
 _log = structlog.get_logger("walnatsd.dispatch")
 
@@ -58,6 +59,8 @@ class Handling:
         self._pause = pause
         self._gate_changed = gate_changed
         self._rejections_in_a_row = 0
+        self._pausing = asyncio.Lock()
+        self._paused_at = -PAUSED_JUST_NOW_S
         self.attempts = Attempts()
 
     # ---- one delivery
@@ -164,17 +167,19 @@ class Handling:
 
     async def pause_actor(self, reason: str) -> None:
         """Pause the actor: for all sidecars, or where the server can't, for this one."""
-        if self._gate.state == "paused":
-            return
-        _log.warning(
-            "the actor is paused; its messages are kept",
-            event_name=self._actor.event,
-            actor=self._actor.name,
-            reason=reason,
-        )
-        if not await self._pause(reason):
-            self._gate.pause()
-            self._gate_changed()
+        async with self._pausing:  # attempts that were in flight together say so together
+            if self._gate.state == "paused" or time.monotonic() - self._paused_at < PAUSED_JUST_NOW_S:
+                return
+            _log.warning(
+                "the actor is paused; its messages are kept",
+                event_name=self._actor.event,
+                actor=self._actor.name,
+                reason=reason,
+            )
+            if not await self._pause(reason):
+                self._gate.pause()
+                self._gate_changed()
+            self._paused_at = time.monotonic()
 
 
 def observe(metrics: Metrics, actor: Actor, message: Message, attempt: Attempt, decision: Decision) -> None:

@@ -26,8 +26,8 @@ class BatchTarget(Protocol):
     def credit(self) -> int:
         """How many requests may be in flight at once, as far as the target has a say in it."""
 
-    async def attempt_batch(self, items: Sequence[tuple[Message, int]]) -> list[Outcome]:
-        """Hand over messages, each with the number of its attempt; gives an outcome per message, in order.
+    async def attempt_batch(self, items: Sequence[tuple[Message, int]]) -> Outcome | list[Outcome]:
+        """Hand over messages, each with the number of its attempt.
 
-        Never raises but when cancelled: whatever happens is an outcome.
+        Gives an outcome per message, in order, or one where the answer is for the batch as a whole. Never raises but when cancelled: whatever happens is an outcome.
         """

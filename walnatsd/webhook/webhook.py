@@ -4,7 +4,7 @@ import re
 import ssl
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import aiohttp
@@ -16,14 +16,18 @@ from walnatsd.model.declared import Secret
 from walnatsd.model.message import Message
 from walnatsd.model.outcome import Outcome, Verdict
 from walnatsd.model.signing import signing_key
+from walnatsd.payload.structured import batch
 from walnatsd.webhook.answers import judge
-from walnatsd.webhook.request import delivery_headers
+from walnatsd.webhook.batch import batch_headers, read_results
+from walnatsd.webhook.request import delivery_headers, webhook_id
 from walnatsd.webhook.signature import signature_headers
 
 CONNECT_TIMEOUT_S = 10.0
 CONNECT_SHARE = 0.9
 READ_LIMIT_BYTES = 64 * 1024
 """An answer is read up to here so that its connection can be used again; of a longer one the connection is closed."""
+RESULTS_LIMIT_BYTES = 1 << 20
+"""The same where the answer holds a result for each of up to 1,000 messages."""
 SHOWN_BYTES = 200
 
 
@@ -80,50 +84,78 @@ class Webhook:
 
     async def attempt(self, message: Message, attempt: int) -> Outcome:
         """Call the actor once. Never raises but when cancelled: whatever happens is an outcome."""
-        calling, now = self._calling, time.time()
         headers = delivery_headers(
-            message, self._actor, attempt=attempt, source=calling.source, configured=calling.headers
+            message, self._actor, attempt=attempt, source=self._calling.source, configured=self._calling.headers
         )
+        outcome, _, _ = await self._post(headers, message.payload, READ_LIMIT_BYTES)
+        return outcome
+
+    async def attempt_batch(self, items: Sequence[tuple[Message, int]]) -> Outcome | list[Outcome]:
+        """Call the actor once with many messages. Never raises but when cancelled."""
+        messages = [message for message, _ in items]
+        ids = [webhook_id(message, self._actor.name) for message in messages]
+        headers = batch_headers(messages, ids, actor=self._actor.name, configured=self._calling.headers)
+        body = batch(items, source=self._calling.source)
+        outcome, content_type, answer = await self._post(headers, body, RESULTS_LIMIT_BYTES)
+        if outcome.verdict is not Verdict.ACKNOWLEDGED:
+            return outcome
+        return read_results(outcome, content_type, answer, messages)
+
+    async def _post(self, headers: dict[str, str], payload: bytes, limit: int) -> tuple[Outcome, str, bytes]:
+        """Make one request; give its outcome, and the answer's content type and body, which is read up to the limit."""
+        calling, now = self._calling, time.time()
         if calling.signing_keys:
-            headers |= signature_headers(calling.signing_keys, headers["webhook-id"], message.payload, now=now)
+            headers |= signature_headers(calling.signing_keys, headers["webhook-id"], payload, now=now)
         try:
             async with self._session.post(
                 calling.url,
-                data=message.payload,
+                data=payload,
                 headers=headers,
                 timeout=self._timeout,
                 ssl=calling.tls or True,
                 allow_redirects=False,
             ) as response:
-                body = await _beginning(response)
-                return judge(response.status, response.headers.get("Retry-After"), body, now=time.time())
-        except (aiohttp.ConnectionTimeoutError, aiohttp.ClientConnectorError) as error:
-            return Outcome(Verdict.UNAVAILABLE, f"can't connect: {_words(error)}")
-        except aiohttp.InvalidURL as error:
-            return Outcome(Verdict.UNAVAILABLE, f"the URL can't be called: {_words(error)}")
-        except TimeoutError:
-            late = f"no answer within job_timeout ({self._actor.job_timeout:g} s)"
-            return Outcome(Verdict.FAILED, late, overloaded=True)
-        except (aiohttp.ClientConnectionError, ConnectionError) as error:
-            return Outcome(Verdict.UNAVAILABLE, f"the connection broke before an answer came: {_words(error)}")
-        except (aiohttp.ClientError, ValueError) as error:
-            return Outcome(Verdict.UNAVAILABLE, f"the answer is not HTTP: {_words(error)}")
+                body = await _read(response, limit)
+                outcome = judge(response.status, response.headers.get("Retry-After"), _one_line(body), now=time.time())
+                return outcome, response.headers.get("Content-Type", ""), body
+        except Exception as error:  # noqa: BLE001 - whatever happens is an outcome
+            return self._failure(error), "", b""
+
+    def _failure(self, error: Exception) -> Outcome:
+        """Say what it means that there is no answer."""
+        match error:
+            case aiohttp.ConnectionTimeoutError() | aiohttp.ClientConnectorError():
+                return Outcome(Verdict.UNAVAILABLE, f"can't connect: {_words(error)}")
+            case aiohttp.InvalidURL():
+                return Outcome(Verdict.UNAVAILABLE, f"the URL can't be called: {_words(error)}")
+            case TimeoutError():
+                late = f"no answer within job_timeout ({self._actor.job_timeout:g} s)"
+                return Outcome(Verdict.FAILED, late, overloaded=True)
+            case aiohttp.ClientConnectionError() | ConnectionError():
+                return Outcome(Verdict.UNAVAILABLE, f"the connection broke before an answer came: {_words(error)}")
+            case aiohttp.ClientError() | ValueError():
+                return Outcome(Verdict.UNAVAILABLE, f"the answer is not HTTP: {_words(error)}")
+        raise error
 
 
-async def _beginning(response: aiohttp.ClientResponse) -> str:
-    """Read the answer up to the limit; return its beginning on one line. A body cut short takes nothing back."""
-    beginning = b""
-    read = 0
+async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    """Read the answer up to the limit. A body cut short takes nothing back."""
+    chunks, read = [], 0
     try:
         async for chunk in response.content.iter_any():
-            beginning += chunk[: SHOWN_BYTES - len(beginning)]
+            chunks.append(chunk)
             read += len(chunk)
-            if read > READ_LIMIT_BYTES:
+            if read > limit:
                 response.close()
                 break
     except (aiohttp.ClientPayloadError, aiohttp.ClientConnectionError, TimeoutError):
         response.close()
-    return re.sub(r"\s+", " ", beginning.decode("utf-8", "replace")).strip()
+    return b"".join(chunks)[:limit]
+
+
+def _one_line(body: bytes) -> str:
+    """Give the beginning of an answer for people."""
+    return re.sub(r"\s+", " ", body[:SHOWN_BYTES].decode("utf-8", "replace")).strip()
 
 
 def _words(error: Exception) -> str:

@@ -1,0 +1,186 @@
+"""Deliveries gathered into batches: one request, many messages, a result for each."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from walnatsd.broker.delivery import Delivery
+from walnatsd.dispatch.gate import Gate
+from walnatsd.dispatch.hand import Hand
+from walnatsd.dispatch.handling import Handling
+from walnatsd.dispatch.intake import BUSY_PAUSE_S, StartJob
+from walnatsd.dispatch.screen import Screen
+from walnatsd.dispatch.slots import Slots
+from walnatsd.dispatch.target import BatchTarget
+from walnatsd.model.actor import Actor, Batch
+from walnatsd.model.attempt import Attempt
+from walnatsd.model.message import Message
+from walnatsd.model.outcome import Outcome, Verdict
+from walnatsd.model.retry import Decision, Retry
+
+
+class Item(NamedTuple):
+    """A message in a batch."""
+
+    delivery: Delivery
+    message: Message
+    """As the actor shall see it."""
+
+
+class BatchIntake:
+    """Gathers messages until a batch is full or has waited long enough, then sends it. A batch takes one slot."""
+
+    def __init__(
+        self,
+        actor: Actor,
+        batch: Batch,
+        target: BatchTarget,
+        hand: Hand,
+        gate: Gate,
+        screen: Screen,
+        handling: Handling,
+        slots: Slots,
+        *,
+        start: StartJob,
+        wake: Callable[[], None],
+    ) -> None:
+        self._actor = actor
+        self._batch = batch
+        self._target = target
+        self._hand = hand
+        self._gate = gate
+        self._screen = screen
+        self._handling = handling
+        self._slots = slots
+        self._start = start
+        self._wake = wake
+        self._loop = asyncio.get_running_loop()
+        self._gathered: list[Item] = []
+        self._gathered_bytes = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._requests = 0
+        """Batches under way, those that wait for a slot included."""
+        self._unstarted = 0
+        self._stopping = False
+
+    def capacity(self) -> int:
+        """How many more messages there is room for: those of the batches that may start, and what the open one lacks."""
+        if self._unstarted or self._stopping:
+            return 0
+        requests = self._gate.allowance() - self._requests
+        requests = min(requests, self._gate.starts_left(requests), max(1, self._slots.free))
+        return requests * self._batch.max_size - len(self._gathered)
+
+    def receive(self, delivery: Delivery) -> None:
+        """Hold it and put it into the open batch."""
+        if not self._hand.take(delivery):
+            self._handling.attempts.defer(delivery)
+            return
+        seen = self._screen.look(delivery.message, now=time.time())
+        if not isinstance(seen, Message):
+            self._start(self._settle_all([delivery], seen), str(delivery.message.sequence))
+            return
+        if self._gathered and self._gathered_bytes + len(seen.payload) > self._batch.max_bytes:
+            self._send()
+        self._gathered.append(Item(delivery, seen))
+        self._gathered_bytes += len(seen.payload)
+        if len(self._gathered) >= self._batch.max_size or self._gathered_bytes >= self._batch.max_bytes:
+            self._send()
+        elif self._timer is None:
+            self._timer = self._loop.call_later(self._batch.max_wait, self._send)
+
+    async def hand_back(self) -> None:
+        """Hand back what is gathered."""
+        self._stopping = True
+        await self._settle_all([item.delivery for item in self._take()], Retry(0.0, counts=False))
+
+    def _send(self) -> None:
+        items = self._take()
+        self._requests += 1
+        self._unstarted += 1
+        self._start(self._carry(items), f"batch-{items[0].delivery.message.sequence}")
+
+    def _take(self) -> list[Item]:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        items, self._gathered, self._gathered_bytes = self._gathered, [], 0
+        return items
+
+    async def _carry(self, items: list[Item]) -> None:
+        """Carry a batch to its end: wait for a slot, send, settle each."""
+        deliveries = [item.delivery for item in items]
+        try:
+            try:
+                await self._slots.take(self._actor.priority)
+            except asyncio.CancelledError:
+                await self._settle_all(deliveries, Retry(0.0, counts=False))
+                raise
+            finally:
+                self._unstarted -= 1
+            try:
+                if self._gate.allowance() < 1 or self._stopping:
+                    pause_s = 0.0 if self._stopping else self._gate.opens_in_s or BUSY_PAUSE_S
+                    await self._settle_all(deliveries, Retry(pause_s, counts=False))
+                else:
+                    await self._attempt(items)
+            finally:
+                self._slots.give_back()
+        finally:
+            self._requests -= 1
+            self._wake()
+
+    async def _attempt(self, items: list[Item]) -> None:
+        """Send a batch. One that is rejected as a whole is sent again one by one, so that only the poison dies."""
+        numbers = [self._handling.attempts.number(item.delivery) for item in items]
+        began, started, generation = time.time(), time.perf_counter(), self._gate.start()
+        try:
+            outcome = await self._target.attempt_batch(
+                [(item.message, number) for item, number in zip(items, numbers, strict=True)]
+            )
+        except asyncio.CancelledError:
+            await self._settle_all([item.delivery for item in items], Retry(0.0, counts=False))
+            raise
+        duration_s = time.perf_counter() - started
+        if isinstance(outcome, Outcome) and outcome.verdict is Verdict.REJECTED and len(items) > 1:
+            await self._one_by_one(items)
+            return
+        outcomes = [outcome] * len(items) if isinstance(outcome, Outcome) else outcome
+        self._gate.record(outcome if isinstance(outcome, Outcome) else _ANSWERED, generation)
+        await asyncio.gather(
+            *(
+                self._conclude(item.delivery, Attempt(number, began, duration_s, each))
+                for item, number, each in zip(items, numbers, outcomes, strict=True)
+            )
+        )
+
+    async def _one_by_one(self, items: list[Item]) -> None:
+        left = list(items)
+        try:
+            while left:
+                await self._attempt([left[0]])
+                left.pop(0)
+        except asyncio.CancelledError:
+            await self._settle_all([item.delivery for item in left[1:]], Retry(0.0, counts=False))
+            raise
+
+    async def _conclude(self, delivery: Delivery, attempt: Attempt) -> None:
+        try:
+            await self._handling.conclude(delivery, attempt)
+        finally:
+            self._hand.let_go(delivery)
+
+    async def _settle_all(self, deliveries: Sequence[Delivery], decision: Decision) -> None:
+        async def settle(delivery: Delivery) -> None:
+            try:
+                await self._handling.settle(delivery, decision)
+            finally:
+                self._hand.let_go(delivery)
+
+        await asyncio.gather(*map(settle, deliveries))
+        self._wake()
+
+
+_ANSWERED = Outcome(Verdict.ACKNOWLEDGED, "answered item by item")
+"""What a batch with results per item is to the gate: the actor is there."""

@@ -1,0 +1,65 @@
+"""CloudEvents 1.0, structured and batched mode: events as JSON (JSON event format)."""
+
+import base64
+import re
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+import orjson
+
+from walnatsd.model.message import Message
+from walnatsd.payload import cloudevents
+
+BATCH_TYPE = "application/cloudevents-batch+json"
+
+_ATTRIBUTE = re.compile(r"[a-z0-9]+")
+_EXTENSIONS = ("traceparent", "tracestate")  # the distributed tracing extension
+
+
+def batch(items: Iterable[tuple[Message, int]], *, source: str) -> bytes:
+    """Write messages and the numbers of their attempts as one batch.
+
+    Each event has the extensions `walnatssequence` and `walnatsattempt`, and `walnatstrace` and `walnatsreplay` where
+    there is something to say. Headers that are neither CloudEvents attributes nor trace context have no place in it.
+    """
+    return orjson.dumps([_event(message, attempt, source) for message, attempt in items])
+
+
+def _event(message: Message, attempt: int, source: str) -> dict[str, Any]:
+    event: dict[str, Any] = {}
+    for name, value in cloudevents.attributes(message, source=source).items():
+        attribute = name.removeprefix(cloudevents.PREFIX)
+        if _ATTRIBUTE.fullmatch(attribute) and attribute not in ("data", "database64"):
+            event[attribute] = _decoded(value)
+    for name, value in message.headers.items():
+        if name.lower() in _EXTENSIONS:
+            event[name.lower()] = value
+    event |= {"walnatssequence": message.sequence, "walnatsattempt": attempt}
+    if message.trace_id is not None:
+        event["walnatstrace"] = message.trace_id
+    if message.replay:
+        event["walnatsreplay"] = message.replay
+    media_type = event["datacontenttype"] = cloudevents.content_type(message.headers)
+    return event | _data(message.payload, media_type)
+
+
+def _data(payload: bytes, media_type: str) -> dict[str, Any]:
+    """Give the payload as it is where it is JSON, else as base64 (JSON event format, section 3.1)."""
+    bare = media_type.partition(";")[0].strip().lower()
+    if bare.endswith(("/json", "+json")):
+        try:
+            orjson.loads(payload)
+        except orjson.JSONDecodeError:
+            pass
+        else:
+            return {"data": orjson.Fragment(payload)}  # byte for byte: large numbers and double keys survive
+    return {"data_base64": base64.b64encode(payload).decode()}
+
+
+def _decoded(value: str) -> str:
+    """Undo percent-encoding, once; what is not UTF-8 then stays as it is."""
+    try:
+        return unquote_to_bytes(value).decode()
+    except UnicodeDecodeError:
+        return value
