@@ -22,15 +22,17 @@ from walnatsd.broker.jetstream import JetStream
 from walnatsd.broker.publisher import Publisher
 from walnatsd.config.load import Loaded
 from walnatsd.config.settings import Config, Nats
-from walnatsd.dispatch.actor_loop import Probe
+from walnatsd.dispatch.actor_loop import Equipment
 from walnatsd.dispatch.pulse import Pulse
+from walnatsd.dispatch.screen import Screen
 from walnatsd.dispatch.sidecar import Sidecar
 from walnatsd.dispatch.slots import Slots
-from walnatsd.dispatch.target import Target
 from walnatsd.emit.emitter import Emitter
 from walnatsd.model.actor import Actor
+from walnatsd.model.event import Event
 from walnatsd.observe.health import Health
 from walnatsd.observe.metrics import Metrics
+from walnatsd.payload.codecs import open_codecs
 from walnatsd.servers.admin import monitoring_app
 from walnatsd.servers.grpc import serve_grpc
 from walnatsd.servers.http import http_app
@@ -98,15 +100,20 @@ async def running(loaded: Loaded) -> AsyncIterator[Daemon]:
             pulse=pulse,
             metrics=metrics,
             pause_after=config.dead_letters.pause_actor_after,
+            reply_prefixes=config.nats.reply_prefixes,
         )
+        codecs_for = functools.cache(functools.partial(open_codecs, reveal=loaded.secrets.reveal))
 
-        def target_for(actor: Actor) -> tuple[Target, Probe | None]:
-            probe = functools.partial(answers_well, session, actor.wait_for) if actor.wait_for is not None else None
-            return Webhook(session, actor, calling(actor, loaded.secrets, source=config.service.name)), probe
+        def equip(actor: Actor, event: Event) -> Equipment:
+            return Equipment(
+                Webhook(session, actor, calling(actor, loaded.secrets, source=config.service.name)),
+                Screen(actor, codecs_for(event.codecs), source=config.service.name),
+                functools.partial(answers_well, session, actor.wait_for) if actor.wait_for is not None else None,
+            )
 
-        roster = Roster(jetstream, config.nats.manage, sidecar, target_for, health=health, metrics=metrics)
+        roster = Roster(jetstream, config.nats.manage, sidecar, equip, health=health, metrics=metrics)
         roster.declare(config.events)
-        emitter = Emitter(publisher, roster.find_event, config.emit, metrics)
+        emitter = Emitter(publisher, roster.find_event, codecs_for, config.emit, metrics)
         events, actors = Events(emitter, roster), Actors(roster)
         health.set_problem("startup", "the declared events and actors are not registered yet")
         background = [

@@ -46,6 +46,8 @@ class Receiver:
         self.answer: Answer = ok
         self.received: list[Received] = []
         self.port = 0
+        self.request: web.Request | None = None
+        """The latest request, for answers that are written piece by piece."""
         self.in_progress = 0
         self.most_in_progress = 0
         self._runner: web.AppRunner | None = None
@@ -86,6 +88,7 @@ class Receiver:
         body = await request.read()
         received = Received(request.path, {name.lower(): value for name, value in request.headers.items()}, body)
         self.received.append(received)
+        self.request = request
         self.in_progress += 1
         self.most_in_progress = max(self.most_in_progress, self.in_progress)
         async with self._arrived:

@@ -30,7 +30,10 @@ def read_actor(data: Mapping[str, Any]) -> Actor:
     Raises:
         Refusal: INVALID_DECLARATION, with all problems.
     """
-    return _read(Actor, data, lambda wrapped: checks.not_supported_yet({"actors": [wrapped]}))
+    actor = _read(Actor, data, lambda wrapped: checks.not_supported_yet({"actors": [wrapped]}))
+    if problems := list(checks.expressions_compile(actor, ())):
+        raise _invalid(Actor, data, problems)
+    return actor
 
 
 def _read(model: type[D], data: Mapping[str, Any], more: Callable[[Any], Any]) -> D:
@@ -41,9 +44,13 @@ def _read(model: type[D], data: Mapping[str, Any], more: Callable[[Any], Any]) -
     except ValidationError as error:
         problems += translate(error.errors(), data, model)
     if problems or declared is None:
-        name = data.get("name", "")
-        raise Refusal(
-            Reason.INVALID_DECLARATION,
-            f"the {model.__name__.lower()} {name!r} can't be registered: " + "; ".join(map(str, problems)),
-        )
+        raise _invalid(model, data, problems)
     return declared
+
+
+def _invalid(model: type[Declared], data: Mapping[str, Any], problems: list[Problem]) -> Refusal:
+    name = data.get("name", "")
+    return Refusal(
+        Reason.INVALID_DECLARATION,
+        f"the {model.__name__.lower()} {name!r} can't be registered: " + "; ".join(map(str, problems)),
+    )

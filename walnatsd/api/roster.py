@@ -13,9 +13,8 @@ from walnatsd.broker.errors import ApiError, BrokerError
 from walnatsd.broker.jetstream import JetStream
 from walnatsd.broker.registration import Registered, register_actor, register_event
 from walnatsd.config.settings import Manage
-from walnatsd.dispatch.actor_loop import ActorLoop, Probe
+from walnatsd.dispatch.actor_loop import ActorLoop, Equipment
 from walnatsd.dispatch.sidecar import Sidecar
-from walnatsd.dispatch.target import Target
 from walnatsd.model.actor import Actor
 from walnatsd.model.event import Event
 from walnatsd.model.refusal import Reason, Refusal
@@ -25,8 +24,8 @@ from walnatsd.observe.metrics import Metrics
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 15.0
 
-TargetFor = Callable[[Actor], tuple[Target, Probe | None]]
-"""Gives who is called for an actor, and what asks its `wait_for`."""
+Equip = Callable[[Actor, Event], Equipment]
+"""Gives what the loop of an actor works with."""
 
 _log = structlog.get_logger("walnatsd.roster")
 
@@ -39,7 +38,7 @@ class Roster:
         jetstream: JetStream,
         manage: Manage,
         sidecar: Sidecar,
-        target_for: TargetFor,
+        equip: Equip,
         *,
         health: Health,
         metrics: Metrics,
@@ -47,7 +46,7 @@ class Roster:
         self._jetstream = jetstream
         self._manage = manage
         self._sidecar = sidecar
-        self._target_for = target_for
+        self._equip = equip
         self._health = health
         self._metrics = metrics
         self._events: dict[str, Event] = {}
@@ -172,12 +171,10 @@ class Roster:
         key = (actor.event, actor.name)
         if key in self._actors or self._stopping:
             return
-        target, probe = self._target_for(actor)
         loop = ActorLoop(
             actor,
-            target,
+            self._equip(actor, self._events[actor.event]),
             self._sidecar,
-            probe=probe,
             pause=lambda reason: self._pause(actor, reason),
             restore=lambda reason: self._restore(actor, reason),
         )

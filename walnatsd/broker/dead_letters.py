@@ -1,7 +1,6 @@
 """Dead letters: stored first, and only then is the message terminated."""
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -15,6 +14,7 @@ from walnatsd.broker.wire import head_of
 from walnatsd.config.settings import DeadLetters as Settings
 from walnatsd.model import headers
 from walnatsd.model.message import Message
+from walnatsd.model.text import one_line
 from walnatsd.payload.cloudevents import rfc3339
 
 STREAM = "walnatsd-dead-letters"
@@ -22,7 +22,6 @@ PREFIX = "walnatsd.dead-letter."
 HISTORY = "walnats-dead-letter-history"
 TRUNCATED = "walnats-dead-letter-truncated"
 STORE_BUDGET_S = 15.0
-MAX_REASON_LENGTH = 1024
 
 _NO_STORAGE = frozenset({10023, 10028, 10047})
 _SMALLER_BYTES = (1 << 30, 128 << 20, 16 << 20)
@@ -99,11 +98,6 @@ def fit(header: dict[str, str], payload: bytes, max_payload: int) -> tuple[dict[
         return header, payload
     header[TRUNCATED] = "history, payload"
     return header, payload[: max(0, max_payload - len(head_of(header)))]
-
-
-def one_line(text: str) -> str:
-    """Write any text as a header value: printable ASCII, bounded."""
-    return re.sub(r"[^\x20-\x7e]+", " ", text)[:MAX_REASON_LENGTH].strip()
 
 
 async def register_stream(jetstream: JetStream, settings: Settings, *, replicas: int) -> None:

@@ -8,7 +8,9 @@ from typing import Any
 
 from walnatsd.config.listen import Tcp, parse_address
 from walnatsd.config.problems import Location, Problem
+from walnatsd.model.actor import Actor
 from walnatsd.model.names import stream_name
+from walnatsd.payload.filter import Filter
 
 _NOT_YET: tuple[tuple[str | None, ...], ...] = (
     # None stands for every index of a list
@@ -24,17 +26,12 @@ _NOT_YET: tuple[tuple[str | None, ...], ...] = (
     ("admin", "tls"),
     ("admin", "allowed_hosts"),
     ("auth", "tokens"),
-    ("nats", "reply_prefixes"),
     ("events", None, "min_actors"),
-    ("events", None, "codecs"),
     ("events", None, "schema"),
     ("events", None, "example"),
-    ("actors", None, "responds"),
-    ("actors", None, "match_time"),
-    ("actors", None, "filter"),
     ("actors", None, "order_by"),
 )
-_HARMLESS: Mapping[str, object] = {"responds": False, "min_actors": 0}
+_HARMLESS: Mapping[str, object] = {"min_actors": 0}
 """Values that ask for nothing."""
 
 
@@ -102,6 +99,15 @@ def listens_safely(data: object) -> Iterator[Problem]:
                     f"{address} can be reached from other machines and nothing asks who calls; listen on loopback or a "
                     "Unix socket, or set auth.allow_insecure_listen: true",
                 )
+
+
+def expressions_compile(actor: Actor, location: Location) -> Iterator[Problem]:
+    """Find expressions of an actor that can't be used."""
+    if actor.filter is not None:
+        try:
+            Filter(actor.filter)
+        except ValueError as error:
+            yield Problem((*location, "filter"), str(error))
 
 
 def _matches(data: object, pattern: tuple[str | None, ...], location: Location) -> Iterator[tuple[Location, Any]]:

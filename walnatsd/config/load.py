@@ -11,15 +11,10 @@ from pydantic import BaseModel, ValidationError
 from walnatsd.config import checks, environment, yaml_file
 from walnatsd.config.problems import ConfigError, Location, Problem, translate
 from walnatsd.config.secrets import Secrets, read_secret
-from walnatsd.config.settings import Config, NatsTls
-from walnatsd.config.tls import client_context
-from walnatsd.model.actor import ActorTls
+from walnatsd.config.settings import Config
+from walnatsd.config.usable import what_is_unusable
 from walnatsd.model.declared import MustExist, Secret
-from walnatsd.model.headers import check_header_value
-from walnatsd.model.signing import signing_key
 
-_ANY_KEY = "A" * 32
-"""Stands for a secret that could not be read, which is a problem of its own."""
 DEFAULT_FILE = "walnatsd.yaml"
 
 
@@ -77,7 +72,7 @@ def load_text(text: str, *, file: str | None, environ: Mapping[str, str] = os.en
         problems += translate(error.errors(), data, Config)
     else:
         problems += _read_inputs(config, environ, values)
-        problems += _try_inputs(config, values)
+        problems += what_is_unusable(config, values)
     problems += checks.declarations_fit(data)
     problems += checks.listens_safely(data)
     problems += checks.not_supported_yet(data)
@@ -98,31 +93,6 @@ def _read_inputs(config: Config, environ: Mapping[str, str], values: dict[Secret
             any(isinstance(mark, MustExist) for mark in metadata) and isinstance(value, str) and not _is_readable(value)
         ):
             yield Problem(location, f"there is no readable file {value}")
-
-
-def _try_inputs(config: Config, values: Mapping[Secret, str]) -> Iterator[Problem]:
-    """See that what was read can be used, before anything starts."""
-    places: list[tuple[Location, NatsTls | ActorTls | None]] = [(("nats", "tls"), config.nats.tls)]
-    places += [(("actors", index, "tls"), actor.tls) for index, actor in enumerate(config.actors)]
-    for location, tls in places:
-        if tls is not None:
-            try:
-                client_context(tls.ca_file, tls.cert_file, tls.key_file)
-            except ValueError as error:
-                yield Problem(location, str(error))
-    for index, actor in enumerate(config.actors):
-        for number, secret in enumerate(actor.signing_secrets):
-            try:
-                signing_key(values.get(secret, _ANY_KEY))
-            except ValueError as error:
-                yield Problem(("actors", index, "signing_secrets", number), str(error))
-
-    for index, actor in enumerate(config.actors):
-        for name, value in actor.headers.items():
-            try:
-                check_header_value(name, values.get(value, "") if isinstance(value, Secret) else value)
-            except ValueError as error:
-                yield Problem(("actors", index, "headers", name), str(error))
 
 
 def _is_readable(path: str) -> bool:

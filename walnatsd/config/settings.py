@@ -85,7 +85,7 @@ class Nats(Declared):
     """JetStream domain, for leaf nodes."""
     inbox_prefix: str = "_INBOX"
     """Prefix of the subjects that replies come back on; for accounts whose permissions name one."""
-    reply_prefixes: tuple[str, ...] = ("_INBOX.",)
+    reply_prefixes: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.$")], ...] = ("_INBOX.",)
     """Prefixes of the subjects that a response may be sent to."""
     manage: Manage = Manage()
     """What registration may do."""

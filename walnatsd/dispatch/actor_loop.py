@@ -24,6 +24,18 @@ Probe = Callable[[], Awaitable[bool]]
 
 
 @dataclass(frozen=True, slots=True)
+class Equipment:
+    """What an actor's loop is given to work with."""
+
+    target: Target
+    """Who is called."""
+    screen: Screen
+    """Looks at messages before."""
+    probe: Probe | None = None
+    """Asks `wait_for` whether the actor is there; None where it is not declared."""
+
+
+@dataclass(frozen=True, slots=True)
 class ActorState:
     """How an actor fares in this sidecar."""
 
@@ -41,10 +53,9 @@ class ActorLoop:
     def __init__(
         self,
         actor: Actor,
-        target: Target,
+        equipment: Equipment,
         sidecar: Sidecar,
         *,
-        probe: Probe | None,
         pause: Callable[[str], Awaitable[bool]],
         restore: Callable[[str], Awaitable[None]],
     ) -> None:
@@ -52,26 +63,25 @@ class ActorLoop:
 
         Args:
             actor: The declaration.
-            target: Who is called.
+            equipment: What it works with.
             sidecar: What is shared.
-            probe: Asks `wait_for` whether the actor is there; None where it is not declared.
             pause: Pauses the actor for all sidecars, with the reason; False where the server can't.
             restore: Registers the actor again after its consumer has gone, with the reason; returns when it is there.
         """
         self.actor = actor
         self._sidecar = sidecar
-        self._probe = probe
+        self._equipment = equipment
         self._restore = restore
         self._loop = asyncio.get_running_loop()
-        self._gate = Gate(actor, target.credit, self._loop.time)
+        self._gate = Gate(actor, equipment.target.credit, self._loop.time)
         self._hand = Hand(actor, sidecar.pulse, sidecar.metrics)
         self._jobs: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._opening: asyncio.TimerHandle | None = None
         self._background: list[asyncio.Task[None]] = []
         self._path = f"actors/{actor.event}/{actor.name}"
-        handling = Handling(actor, target, sidecar, self._gate, pause=pause, gate_changed=self._follow_gate)
-        self._intake = self._choose_intake(target, handling)
+        handling = Handling(actor, equipment.target, sidecar, self._gate, pause=pause, gate_changed=self._follow_gate)
+        self._intake = self._choose_intake(handling)
         self._pull = Pull(
             sidecar.connection,
             sidecar.jetstream,
@@ -81,11 +91,16 @@ class ActorLoop:
             receive=self._receive,
         )
 
-    def _choose_intake(self, target: Target | BatchTarget, handling: Handling) -> Intake:
-        actor, parts = self.actor, (self._hand, self._gate, Screen(), handling, self._sidecar.slots)
+    def _choose_intake(self, handling: Handling) -> Intake:
+        actor, parts = self.actor, (self._hand, self._gate, self._equipment.screen, handling, self._sidecar.slots)
         if actor.batch is not None:
             return BatchIntake(
-                actor, actor.batch, cast("BatchTarget", target), *parts, start=self._start, wake=self.wake
+                actor,
+                actor.batch,
+                cast("BatchTarget", self._equipment.target),
+                *parts,
+                start=self._start,
+                wake=self.wake,
             )
         return SingleIntake(actor, *parts, start=self._start, wake=self.wake)
 
@@ -102,8 +117,8 @@ class ActorLoop:
             return
         async with asyncio.TaskGroup() as self._tasks:
             self._background.append(self._tasks.create_task(self._pull_for_ever(), name=f"{self._path}/pull"))
-            if self._probe is not None:
-                probing = self._probe_for_ever(self._probe)
+            if self._equipment.probe is not None:
+                probing = self._probe_for_ever(self._equipment.probe)
                 self._background.append(self._tasks.create_task(probing, name=f"{self._path}/probe"))
 
     async def stop(self, timeout_s: float) -> None:

@@ -8,17 +8,20 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from walnatsd.broker.answers import send_error, send_response
 from walnatsd.broker.dead_letters import Death
 from walnatsd.broker.delivery import Delivery
 from walnatsd.dispatch.attempts import Attempts
 from walnatsd.dispatch.gate import Gate
 from walnatsd.dispatch.sidecar import Sidecar
 from walnatsd.dispatch.target import Target
+from walnatsd.model import headers
 from walnatsd.model.actor import Actor
 from walnatsd.model.attempt import Attempt
 from walnatsd.model.message import Message
 from walnatsd.model.outcome import Outcome, Verdict
 from walnatsd.model.refusal import Refusal
+from walnatsd.model.reply import may_reply, reply_subject
 from walnatsd.model.retry import Ack, DeadLetter, Decision, Pause, Retry, Skip, decide
 from walnatsd.observe.metrics import Metrics
 
@@ -112,6 +115,7 @@ class Handling:
             case Ack():
                 await delivery.ack()
                 self.attempts.forget(delivery)
+                self._respond(delivery.message, attempt)
             case Skip(why):
                 await delivery.ack()
                 self.attempts.forget(delivery)
@@ -120,10 +124,12 @@ class Handling:
                 await delivery.nak(after_s)
                 if not counts:
                     self.attempts.defer(delivery)
-            case DeadLetter(_, reason):
+            case DeadLetter(cause, reason):
                 if await self._bury(delivery, reason, attempt):
                     await delivery.term(reason)
                     self.attempts.forget(delivery)
+                    self._sidecar.metrics.dead_letters(self._actor.event, self._actor.name, cause).inc()
+                    self._respond(delivery.message, reason)
                 else:
                     await delivery.nak(UNSTORED_DEAD_LETTER_PAUSE_S)
             case Pause(reason):
@@ -151,7 +157,31 @@ class Handling:
                 event_name=message.event, actor=self._actor.name, sequence=message.sequence, why=refusal.message,
             )  # fmt: skip
             return False
+        if attempt is None:  # otherwise the attempt's own line says it
+            _log.warning(
+                "a message became a dead letter without an attempt",
+                event_name=message.event, actor=self._actor.name, uid=message.uid, sequence=message.sequence,
+                reason=reason,
+            )  # fmt: skip
         return True
+
+    def _respond(self, message: Message, what: Attempt | str | None) -> None:
+        """Answer who waits for it, after the confirmed settlement: the actor's response, or why there is none."""
+        subject = reply_subject(message.headers)
+        if subject is None or not self._actor.responds:
+            return
+        connection, actor = self._sidecar.connection, self._actor.name
+        if not may_reply(subject, self._sidecar.reply_prefixes):
+            result = "refused"
+        elif isinstance(what, str):
+            if headers.REPLY_ERRORS not in message.headers:
+                return
+            result = send_error(connection, subject, "DEAD_LETTER", what, actor=actor)
+        elif what is not None and what.outcome.response is not None:
+            result = send_response(connection, subject, what.outcome.response, actor=actor)
+        else:
+            return
+        self._sidecar.metrics.answers(self._actor.event, actor, result).inc()
 
     # ---- the actor as a whole
 
@@ -194,8 +224,6 @@ def observe(metrics: Metrics, actor: Actor, message: Message, attempt: Attempt, 
             log = _log.debug
         case Retry(_, counts):
             metrics.retries(*labels, "true" if counts else "false").inc()
-        case DeadLetter(cause, _):
-            metrics.dead_letters(*labels, cause).inc()
     log(
         "attempt", event_name=message.event, actor=actor.name, uid=message.uid, sequence=message.sequence,
         attempt=attempt.number, outcome=outcome.verdict.value, status=outcome.status, reason=outcome.reason,

@@ -22,3 +22,5 @@ class Sidecar:
     metrics: Metrics
     pause_after: int | None
     """Permanent rejections in a row that pause an actor."""
+    reply_prefixes: tuple[str, ...]
+    """Where answers to requests may go."""

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from walnatsd.broker.publisher import PubAck, Publisher
 from walnatsd.config.settings import Emit as Settings
 from walnatsd.emit.request import EmitRequest, Receipt, stored_headers, uid_of
-from walnatsd.model.event import Event
+from walnatsd.model.event import Codec, Event
 from walnatsd.model.names import check_event_name
 from walnatsd.model.refusal import Reason, Refusal
 from walnatsd.observe.metrics import Metrics
+from walnatsd.payload.codecs import Codecs
 
 MAX_BYTES_IN_FLIGHT = 256 << 20
 """Bounds the memory of emits that wait for JetStream, whatever their number."""
@@ -22,10 +23,16 @@ class Emitter:
     """Takes emits in and answers after the PubAck."""
 
     def __init__(
-        self, publisher: Publisher, find_event: Callable[[str], Event | None], settings: Settings, metrics: Metrics
+        self,
+        publisher: Publisher,
+        find_event: Callable[[str], Event | None],
+        codecs_for: Callable[[tuple[Codec, ...]], Codecs],
+        settings: Settings,
+        metrics: Metrics,
     ) -> None:
         self._publisher = publisher
         self._find_event = find_event
+        self._codecs_for = codecs_for
         self._settings = settings
         self._metrics = metrics
         self._in_flight = 0
@@ -67,7 +74,8 @@ class Emitter:
         if request.delayed:
             raise Refusal(Reason.NOT_SUPPORTED, "delay and deliver_at are not supported yet by this version", uid=uid)
         budget_s = self._settings.timeout if deadline_s is None else min(deadline_s, self._settings.timeout)
-        ack = await self._publish(event, request.payload, header, uid, budget_s)
+        payload = self._codecs_for(event.codecs).encode(request.payload)
+        ack = await self._publish(event, payload, header, uid, budget_s)
         return Receipt(uid, ack.stream, ack.sequence, ack.duplicate)
 
     async def _publish(self, event: Event, payload: bytes, header: dict[str, str], uid: str, budget_s: float) -> PubAck:

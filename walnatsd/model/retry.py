@@ -13,6 +13,8 @@ class Cause(StrEnum):
     REJECTED = "rejected"
     ATTEMPTS = "attempts"
     MALFORMED = "malformed"
+    CODEC = "codec"
+    FILTER = "filter"
 
 
 @dataclass(frozen=True, slots=True)

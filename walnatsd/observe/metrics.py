@@ -79,6 +79,12 @@ class Metrics:
             ["event", "actor", "option"],
             registry=registry,
         )
+        self._answers = Counter(
+            "walnatsd_answers",
+            "Answers to requests: sent, refused (a reply subject outside nats.reply_prefixes), too-large, not-connected.",
+            ["event", "actor", "result"],
+            registry=registry,
+        )
         self._dead_letters = Counter(
             "walnatsd_dead_letters", "Messages given up, by cause.", ["event", "actor", "cause"], registry=registry
         )
@@ -111,6 +117,7 @@ class Metrics:
         self.in_flight: Callable[[str, str], Gauge] = cache(self._in_flight.labels)
         self.retries: Callable[[str, str, str], Counter] = cache(self._retries.labels)
         self.skipped: Callable[[str, str, str], Counter] = cache(self._skipped.labels)
+        self.answers: Callable[[str, str, str], Counter] = cache(self._answers.labels)
         self.dead_letters: Callable[[str, str, str], Counter] = cache(self._dead_letters.labels)
         self.dead_letter_failures: Callable[[str, str], Counter] = cache(self._dead_letter_failures.labels)
         self.breaker_open: Callable[[str, str], Gauge] = cache(self._breaker_open.labels)

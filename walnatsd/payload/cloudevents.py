@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from urllib.parse import quote
+from urllib.parse import quote, unquote_to_bytes
 
 from walnatsd.model import headers
 from walnatsd.model.message import Message
@@ -44,6 +44,16 @@ def attributes(message: Message, *, source: str) -> dict[str, str]:
 def in_ascii(value: str) -> str:
     """Percent-encode what a header value can't carry (HTTP binding, section 3.1.3.2); what is encoded stays."""
     return value if value.isascii() and value.isprintable() else quote(value, safe=_VISIBLE)
+
+
+def decoded(value: str) -> str:
+    """Undo percent-encoding, once; what is not UTF-8 then stays as it is (HTTP binding, section 3.1.3.2)."""
+    if "%" not in value:
+        return value
+    try:
+        return unquote_to_bytes(value).decode()
+    except UnicodeDecodeError:
+        return value
 
 
 def rfc3339(seconds: float) -> str:

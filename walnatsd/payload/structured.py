@@ -4,7 +4,6 @@ import base64
 import re
 from collections.abc import Iterable
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
 import orjson
 
@@ -31,7 +30,7 @@ def _event(message: Message, attempt: int, source: str) -> dict[str, Any]:
     for name, value in cloudevents.attributes(message, source=source).items():
         attribute = name.removeprefix(cloudevents.PREFIX)
         if _ATTRIBUTE.fullmatch(attribute) and attribute not in ("data", "database64"):
-            event[attribute] = _decoded(value)
+            event[attribute] = cloudevents.decoded(value)
     for name, value in message.headers.items():
         if name.lower() in _EXTENSIONS:
             event[name.lower()] = value
@@ -55,11 +54,3 @@ def _data(payload: bytes, media_type: str) -> dict[str, Any]:
         else:
             return {"data": orjson.Fragment(payload)}  # byte for byte: large numbers and double keys survive
     return {"data_base64": base64.b64encode(payload).decode()}
-
-
-def _decoded(value: str) -> str:
-    """Undo percent-encoding, once; what is not UTF-8 then stays as it is."""
-    try:
-        return unquote_to_bytes(value).decode()
-    except UnicodeDecodeError:
-        return value

@@ -1,5 +1,6 @@
 """One attempt: POST the message, read the answer, say what it came to. The sole importer of aiohttp's client."""
 
+import dataclasses
 import re
 import ssl
 import sys
@@ -14,7 +15,8 @@ from walnatsd.config.tls import client_context
 from walnatsd.model.actor import Actor
 from walnatsd.model.declared import Secret
 from walnatsd.model.message import Message
-from walnatsd.model.outcome import Outcome, Verdict
+from walnatsd.model.outcome import Outcome, Response, Verdict
+from walnatsd.model.reply import reply_subject
 from walnatsd.model.signing import signing_key
 from walnatsd.payload.structured import batch
 from walnatsd.webhook.answers import judge
@@ -28,6 +30,8 @@ READ_LIMIT_BYTES = 64 * 1024
 """An answer is read up to here so that its connection can be used again; of a longer one the connection is closed."""
 RESULTS_LIMIT_BYTES = 1 << 20
 """The same where the answer holds a result for each of up to 1,000 messages."""
+RESPONSE_LIMIT_BYTES = 8 << 20
+"""The same where somebody waits for the body; NATS' max_payload is usually far below."""
 SHOWN_BYTES = 200
 
 
@@ -65,6 +69,14 @@ def calling(actor: Actor, secrets: Secrets, *, source: str) -> Calling:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    outcome: Outcome
+    content_type: str = ""
+    body: bytes = b""
+    complete: bool = False
+
+
 class Webhook:
     """The webhook of one actor."""
 
@@ -87,8 +99,15 @@ class Webhook:
         headers = delivery_headers(
             message, self._actor, attempt=attempt, source=self._calling.source, configured=self._calling.headers
         )
-        outcome, _, _ = await self._post(headers, message.payload, READ_LIMIT_BYTES)
-        return outcome
+        if not self._actor.responds or reply_subject(message.headers) is None:
+            return (await self._post(headers, message.payload, READ_LIMIT_BYTES)).outcome
+        answer = await self._post(headers, message.payload, RESPONSE_LIMIT_BYTES)
+        if answer.outcome.verdict is not Verdict.ACKNOWLEDGED:
+            return answer.outcome
+        if not answer.complete:
+            why = f"the response was cut short or has more than {RESPONSE_LIMIT_BYTES >> 20} MiB"
+            return Outcome(Verdict.FAILED, why, answer.outcome.status)
+        return dataclasses.replace(answer.outcome, response=Response(answer.body, answer.content_type))
 
     async def attempt_batch(self, items: Sequence[tuple[Message, int]]) -> Outcome | list[Outcome]:
         """Call the actor once with many messages. Never raises but when cancelled."""
@@ -96,13 +115,13 @@ class Webhook:
         ids = [webhook_id(message, self._actor.name) for message in messages]
         headers = batch_headers(messages, ids, actor=self._actor.name, configured=self._calling.headers)
         body = batch(items, source=self._calling.source)
-        outcome, content_type, answer = await self._post(headers, body, RESULTS_LIMIT_BYTES)
-        if outcome.verdict is not Verdict.ACKNOWLEDGED:
-            return outcome
-        return read_results(outcome, content_type, answer, messages)
+        answer = await self._post(headers, body, RESULTS_LIMIT_BYTES)
+        if answer.outcome.verdict is not Verdict.ACKNOWLEDGED:
+            return answer.outcome
+        return read_results(answer.outcome, answer.content_type, answer.body, messages)
 
-    async def _post(self, headers: dict[str, str], payload: bytes, limit: int) -> tuple[Outcome, str, bytes]:
-        """Make one request; give its outcome, and the answer's content type and body, which is read up to the limit."""
+    async def _post(self, headers: dict[str, str], payload: bytes, limit: int) -> _Answer:
+        """Make one request; the answer's body is read up to the limit."""
         calling, now = self._calling, time.time()
         if calling.signing_keys:
             headers |= signature_headers(calling.signing_keys, headers["webhook-id"], payload, now=now)
@@ -115,11 +134,11 @@ class Webhook:
                 ssl=calling.tls or True,
                 allow_redirects=False,
             ) as response:
-                body = await _read(response, limit)
+                body, complete = await _read(response, limit)
                 outcome = judge(response.status, response.headers.get("Retry-After"), _one_line(body), now=time.time())
-                return outcome, response.headers.get("Content-Type", ""), body
+                return _Answer(outcome, response.headers.get("Content-Type", ""), body, complete)
         except Exception as error:  # noqa: BLE001 - whatever happens is an outcome
-            return self._failure(error), "", b""
+            return _Answer(self._failure(error))
 
     def _failure(self, error: Exception) -> Outcome:
         """Say what it means that there is no answer."""
@@ -138,8 +157,8 @@ class Webhook:
         raise error
 
 
-async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
-    """Read the answer up to the limit. A body cut short takes nothing back."""
+async def _read(response: aiohttp.ClientResponse, limit: int) -> tuple[bytes, bool]:
+    """Read the answer's body up to the limit, and say whether that is all. A body cut short takes nothing back."""
     chunks, read = [], 0
     try:
         async for chunk in response.content.iter_any():
@@ -147,10 +166,11 @@ async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
             read += len(chunk)
             if read > limit:
                 response.close()
-                break
+                return b"".join(chunks)[:limit], False
     except (aiohttp.ClientPayloadError, aiohttp.ClientConnectionError, TimeoutError):
         response.close()
-    return b"".join(chunks)[:limit]
+        return b"".join(chunks), False
+    return b"".join(chunks), True
 
 
 def _one_line(body: bytes) -> str:

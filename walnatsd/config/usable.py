@@ -1,0 +1,65 @@
+"""Trying out what a config refers to, so that what can't be used is found before anything starts."""
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+
+from walnatsd.config import checks
+from walnatsd.config.problems import Location, Problem
+from walnatsd.config.settings import Config, NatsTls
+from walnatsd.config.tls import client_context
+from walnatsd.model.actor import Actor, ActorTls
+from walnatsd.model.declared import Secret
+from walnatsd.model.headers import check_header_value
+from walnatsd.model.signing import signing_key
+from walnatsd.payload.codecs import open_codecs
+
+Trial = tuple[Location, Callable[[], object]]
+
+
+def what_is_unusable(config: Config, values: Mapping[Secret, str]) -> Iterator[Problem]:
+    """Find certificates, keys, headers and expressions that can't be used.
+
+    Args:
+        config: The settings.
+        values: The secrets that could be read; one that could not is a problem of its own.
+    """
+    for location, trial in _trials(config, values):
+        try:
+            trial()
+        except KeyError:
+            continue
+        except ValueError as error:
+            yield Problem(location, str(error))
+    for index, actor in enumerate(config.actors):
+        yield from checks.expressions_compile(actor, ("actors", index))
+
+
+def _trials(config: Config, values: Mapping[Secret, str]) -> Iterator[Trial]:
+    if config.nats.tls is not None:
+        yield ("nats", "tls"), partial(_try_tls, config.nats.tls)
+    for index, event in enumerate(config.events):
+        for number, codec in enumerate(event.codecs):
+            yield ("events", index, "codecs", number), partial(open_codecs, [codec], values.__getitem__)
+    for index, actor in enumerate(config.actors):
+        yield from _actor_trials(actor, ("actors", index), values)
+
+
+def _actor_trials(actor: Actor, location: Location, values: Mapping[Secret, str]) -> Iterator[Trial]:
+    if actor.tls is not None:
+        yield (*location, "tls"), partial(_try_tls, actor.tls)
+    for number, secret in enumerate(actor.signing_secrets):
+        yield (*location, "signing_secrets", number), partial(_try_key, values, secret)
+    for name, value in actor.headers.items():
+        yield (*location, "headers", name), partial(_try_header, values, name, value)
+
+
+def _try_tls(tls: NatsTls | ActorTls) -> None:
+    client_context(tls.ca_file, tls.cert_file, tls.key_file)
+
+
+def _try_key(values: Mapping[Secret, str], secret: Secret) -> None:
+    signing_key(values[secret])
+
+
+def _try_header(values: Mapping[Secret, str], name: str, value: str | Secret) -> None:
+    check_header_value(name, values[value] if isinstance(value, Secret) else value)
