@@ -8,7 +8,20 @@ import pytest
 from support import nats_server as nats_server_module
 from support import receiver as receiver_module
 from support.nats_server import NatsServer
+from support.programs import require_program
 from support.receiver import Receiver
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "needs_program(name): a program of requirements/programs.txt; else skipped aloud"
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for mark in item.iter_markers("needs_program"):
+        require_program(*mark.args)
 
 
 @pytest.fixture
