@@ -1,6 +1,6 @@
 #!/bin/sh
-# Lints the contract, looks for breaking changes against the main branch's last commit, and sees that the generated
-# stubs are up to date.
+# Lints the contract, looks for breaking changes against the commit before (where there is one: a shallow clone may have
+# none), and sees that the generated stubs are up to date.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(dirname "$here")
@@ -17,12 +17,14 @@ image "$here" "$work/now.binpb"
 buf lint "$work/now.binpb" --config "$here/buf.yaml" \
     --path walnatsd/v1/message.proto --path walnatsd/v1/events.proto --path walnatsd/v1/actors.proto
 
-before=$(git -C "$root" rev-parse --verify --quiet HEAD^ || true)
+compared="no commit before this one to compare with"
+before=$(git -C "$root" rev-parse --verify --quiet HEAD^ 2>/dev/null || true)
 if [ -n "$before" ] && git -C "$root" cat-file -e "$before:proto/walnatsd/v1/events.proto" 2>/dev/null; then
     mkdir "$work/before"
     git -C "$root" archive "$before" proto | tar -x -C "$work/before"
     image "$work/before/proto" "$work/before.binpb"
     buf breaking "$work/now.binpb" --against "$work/before.binpb" --config "$here/buf.yaml"
+    compared="nothing broken"
 fi
 
 mkdir "$work/generated"
@@ -33,4 +35,4 @@ for folder in walnatsd/v1 clients/python/src/walnatsd_client/_proto; do
         exit 1
     }
 done
-echo "contract: linted, nothing broken, generated code up to date"
+echo "contract: linted, $compared, generated code up to date"
