@@ -1,7 +1,9 @@
+# make setup   set up the development environment in .venv; every target does where that is needed
 # make demo    the 30-second example
 # make test    all tests
-# make check   formatting, lint, types, import layers, the contract's lint, generated code
-# make lock    pin the development dependencies anew
+# make check   formatting, lint, types, import layers, the contract's lint, generated code, the Dockerfile's lint
+# make format  put the code into its format
+# make lock    pin the dependencies anew: of development, of the image, of building it
 # make proto   generate the stubs of the contract anew
 
 PYTHON ?= python3
@@ -11,7 +13,9 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 READY := $(VENV)/.ready
 PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check format lock proto clean
+.PHONY: setup demo test check format lock proto clean
+
+setup: $(READY)
 
 demo: $(READY)
 	@$(BIN)/python examples/demo/demo.py
@@ -25,6 +29,7 @@ check: $(READY)
 	mypy
 	lint-imports
 	proto/check.sh
+	hadolint Dockerfile
 
 format: $(READY)
 	ruff format .
@@ -33,10 +38,16 @@ format: $(READY)
 proto: $(READY)
 	proto/generate.sh .
 
+PIP_COMPILE := PYTHONWARNINGS=ignore pip-compile --quiet --upgrade --strip-extras --allow-unsafe --no-header --no-annotate \
+	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
+PIN_WITH_HASHES := $(PIP_COMPILE) --generate-hashes --constraint requirements/dev.txt pyproject.toml
+
+# The image gets what the tests ran with.
 lock: $(READY)
-	pip-compile --quiet --upgrade --strip-extras --all-extras --allow-unsafe --no-header --no-annotate \
-		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
-		pyproject.toml clients/python/pyproject.toml requirements/dev.in -o requirements/dev.txt
+	$(PIP_COMPILE) --all-extras pyproject.toml clients/python/pyproject.toml requirements/dev.in \
+		-o requirements/dev.txt
+	$(PIN_WITH_HASHES) --extra nkeys --extra cel --extra embedded -o requirements/run.txt
+	$(PIN_WITH_HASHES) --only-build-deps --build-deps-for wheel -o requirements/build.txt
 
 clean:
 	rm -rf $(VENV)
