@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import functools
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -11,8 +10,12 @@ import structlog
 
 from walnatsd import __version__
 from walnatsd.api.actors import Actors
+from walnatsd.api.administration import Administration
 from walnatsd.api.events import Events
+from walnatsd.api.outfitter import Outfitter
+from walnatsd.api.reload import Reload
 from walnatsd.api.roster import Roster
+from walnatsd.api.watch import Watch
 from walnatsd.broker import dead_letters
 from walnatsd.broker.connection import Connection, connect
 from walnatsd.broker.dead_letters import DeadLetters
@@ -22,24 +25,18 @@ from walnatsd.broker.jetstream import JetStream
 from walnatsd.broker.publisher import Publisher
 from walnatsd.config.load import Loaded
 from walnatsd.config.settings import Config, Nats
-from walnatsd.dispatch.actor_loop import Equipment
 from walnatsd.dispatch.pulse import Pulse
-from walnatsd.dispatch.screen import Screen
 from walnatsd.dispatch.sidecar import Sidecar
 from walnatsd.dispatch.slots import Slots
 from walnatsd.emit.emitter import Emitter
-from walnatsd.model.actor import Actor
-from walnatsd.model.event import Event
 from walnatsd.observe.health import Health
 from walnatsd.observe.metrics import Metrics
-from walnatsd.payload.codecs import open_codecs
-from walnatsd.servers.admin import monitoring_app
+from walnatsd.servers.admin import admin_app, monitoring_app
+from walnatsd.servers.administration import Office
 from walnatsd.servers.grpc import serve_grpc
 from walnatsd.servers.http import http_app
 from walnatsd.servers.web import serve_web
-from walnatsd.webhook.probe import answers_well
 from walnatsd.webhook.session import webhook_session
-from walnatsd.webhook.webhook import Webhook, calling
 
 INGRESS_SHARE = 0.2
 """Share of `shutdown_timeout` that is kept for what follows the deliveries: ingress, PubAcks, NATS."""
@@ -64,6 +61,8 @@ class Daemon:
     addresses: Addresses
     health: Health
     connection: Connection
+    roster: Roster
+    reload: Reload
 
 
 @contextlib.asynccontextmanager
@@ -77,10 +76,10 @@ async def running(loaded: Loaded) -> AsyncIterator[Daemon]:
         EmbeddedServerError: The embedded server can't be run.
     """
     config = loaded.config
-    health, metrics = Health(), Metrics()
+    health, metrics, office = Health(), Metrics(), Office()
     nats = _nats_settings(config)
     async with (
-        serve_web("admin", config.admin.listen, monitoring_app(health, metrics)) as admin_at,
+        serve_web("admin", config.admin.listen, admin_app(health, metrics, office)) as admin_at,
         _monitoring(config, health, metrics) as monitoring_at,
         embedded_server(config.nats.embedded),
         connect(
@@ -102,23 +101,19 @@ async def running(loaded: Loaded) -> AsyncIterator[Daemon]:
             pause_after=config.dead_letters.pause_actor_after,
             reply_prefixes=config.nats.reply_prefixes,
         )
-        codecs_for = functools.cache(functools.partial(open_codecs, reveal=loaded.secrets.reveal))
-
-        def equip(actor: Actor, event: Event) -> Equipment:
-            return Equipment(
-                Webhook(session, actor, calling(actor, loaded.secrets, source=config.service.name)),
-                Screen(actor, codecs_for(event.codecs), source=config.service.name),
-                functools.partial(answers_well, session, actor.wait_for) if actor.wait_for is not None else None,
-            )
-
-        roster = Roster(jetstream, config.nats.manage, sidecar, equip, health=health, metrics=metrics)
+        outfitter = Outfitter(session, loaded)
+        roster = Roster(jetstream, config.nats.manage, sidecar, outfitter.equip, health=health, metrics=metrics)
         roster.declare(config.events)
-        emitter = Emitter(publisher, roster.find_event, codecs_for, config.emit, metrics)
+        emitter = Emitter(publisher, roster.find_event, outfitter.codecs_for, config.emit, metrics)
         events, actors = Events(emitter, roster), Actors(roster)
+        watch = Watch(connection, jetstream, roster, metrics)
+        reload = Reload(roster, loaded, outfitter.use)
+        office.open(Administration(jetstream, roster, watch), reload)
         health.set_problem("startup", "the declared events and actors are not registered yet")
         background = [
             tasks.create_task(pulse.run(), name="pulse"),
             tasks.create_task(_bring_up(config, jetstream, connection, roster, health), name="bring-up"),
+            tasks.create_task(_watch_when_ready(health, watch), name="watch"),
         ]
         async with (
             roster.open(),
@@ -131,17 +126,24 @@ async def running(loaded: Loaded) -> AsyncIterator[Daemon]:
                 **({"monitoring": monitoring_at} if monitoring_at else {}),
             )  # fmt: skip
             try:
-                yield Daemon(addresses, health, connection)
+                yield Daemon(addresses, health, connection, roster, reload)
             finally:
                 # Readiness fails first; then pulls stop and deliveries finish, while their handlers may still emit.
                 health.set_problem("stopping", "the daemon is stopping")
                 _log.info("stopping", timeout_s=config.shutdown_timeout)
-                background[1].cancel()
+                for task in background[1:]:
+                    task.cancel()
                 await roster.stop(config.shutdown_timeout * (1 - INGRESS_SHARE))
             # Leaving the blocks stops ingress, …
         await _within(config.shutdown_timeout * INGRESS_SHARE, emitter.wait_idle)  # … awaits the PubAcks, …
         background[0].cancel()
         # … drains NATS, stops the embedded server, and the administration address last.
+
+
+async def _watch_when_ready(health: Health, watch: Watch) -> None:
+    """Watch from when everything was there once: until then, the bring-up registers what is missing."""
+    await health.wait_ready()
+    await watch.run()
 
 
 async def _bring_up(

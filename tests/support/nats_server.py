@@ -5,6 +5,7 @@ import contextlib
 import json
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,18 @@ import nats
 from nats.js import JetStreamContext
 
 from walnatsd.broker.embedded import find_binary
+
+OLDER_VERSIONS = [
+    line
+    for line in (Path(__file__).parents[2] / "requirements/nats-servers.txt").read_text().split("\n")
+    if line and not line.startswith("#")
+]
+"""What the tests run against besides the newest version, oldest first."""
+
+
+def binary_of(version: str) -> str:
+    """The nats-server of an older version, where `make` has put it."""
+    return str(Path(sys.prefix, "nats-servers", version, "bin", "nats-server"))
 
 
 def free_port() -> int:

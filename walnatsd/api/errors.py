@@ -21,12 +21,14 @@ class Row:
 
 TABLE: dict[Reason, Row] = {
     Reason.UNKNOWN_EVENT: Row("NOT_FOUND", 404, "unknown event"),
+    Reason.UNKNOWN_ACTOR: Row("NOT_FOUND", 404, "unknown actor"),
     Reason.INVALID_NAME: Row("INVALID_ARGUMENT", 400, "bad name"),
     Reason.INVALID_HEADER: Row("INVALID_ARGUMENT", 400, "bad header"),
     Reason.INVALID_UID: Row("INVALID_ARGUMENT", 400, "bad uid"),
     Reason.INVALID_TIME: Row("INVALID_ARGUMENT", 400, "bad time"),
     Reason.INVALID_REQUEST: Row("INVALID_ARGUMENT", 400, "bad request"),
     Reason.INVALID_DECLARATION: Row("INVALID_ARGUMENT", 400, "bad declaration"),
+    Reason.INVALID_CONFIG: Row("INVALID_ARGUMENT", 400, "bad config"),
     Reason.TOO_LARGE: Row("INVALID_ARGUMENT", 413, "too large"),
     Reason.CONFLICT: Row("FAILED_PRECONDITION", 409, "conflicts with what is in NATS"),
     Reason.EVENT_FULL: Row("RESOURCE_EXHAUSTED", 507, "the event is full"),
@@ -34,6 +36,7 @@ TABLE: dict[Reason, Row] = {
     Reason.SEQUENCE: Row("ABORTED", 409, "another sequence than expected"),
     Reason.NATS_UNAVAILABLE: Row("UNAVAILABLE", 503, "NATS is not reachable"),
     Reason.NATS_ERROR: Row("INTERNAL", 500, "NATS refused it"),
+    Reason.SERVER_VERSION: Row("UNIMPLEMENTED", 501, "the NATS server is too old for this"),
     Reason.NOT_SUPPORTED: Row("UNIMPLEMENTED", 501, "not supported yet"),
 }
 

@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import datetime as dt
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from typing import Any
 
 import structlog
 
@@ -17,6 +18,7 @@ from walnatsd.dispatch.actor_loop import ActorLoop, Equipment
 from walnatsd.dispatch.sidecar import Sidecar
 from walnatsd.model.actor import Actor
 from walnatsd.model.event import Event
+from walnatsd.model.names import stream_name
 from walnatsd.model.refusal import Reason, Refusal
 from walnatsd.observe.health import Health
 from walnatsd.observe.metrics import Metrics
@@ -24,6 +26,8 @@ from walnatsd.observe.metrics import Metrics
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 15.0
 
+Key = tuple[str, str]
+"""An actor: the name of its event and its own."""
 Equip = Callable[[Actor, Event], Equipment]
 """Gives what the loop of an actor works with."""
 
@@ -50,8 +54,9 @@ class Roster:
         self._health = health
         self._metrics = metrics
         self._events: dict[str, Event] = {}
-        self._from_file: set[str | tuple[str, str]] = set()
-        self._actors: dict[tuple[str, str], ActorLoop] = {}
+        self._from_file: set[str | Key] = set()
+        self._actors: dict[Key, ActorLoop] = {}
+        self._restoring: set[str] = set()
         self._stopping = False
 
     @contextlib.asynccontextmanager
@@ -66,6 +71,20 @@ class Roster:
         """Find a declared event."""
         return self._events.get(name)
 
+    @property
+    def events(self) -> Mapping[str, Event]:
+        """The declared events by name."""
+        return self._events
+
+    @property
+    def actors(self) -> Mapping[Key, ActorLoop]:
+        """The running actors by event and name."""
+        return self._actors
+
+    def is_from_file(self, name: str | Key) -> bool:
+        """Whether the config file declares this event, or this actor."""
+        return name in self._from_file
+
     # ---- from the config file
 
     def declare(self, events: Iterable[Event]) -> None:
@@ -73,6 +92,58 @@ class Roster:
         for event in events:
             self._events[event.name] = event
             self._from_file.add(event.name)
+
+    async def check(self, events: Iterable[Event], actors: Iterable[Actor]) -> list[str]:
+        """See what NATS would not accept of these declarations; nothing is written. Raises BrokerError."""
+        problems = []
+        for event in events:
+            try:
+                await register_event(self._jetstream, event, self._manage, dry_run=True)
+            except Refusal as refusal:
+                problems.append(f"event {event.name}: {refusal.message}")
+        for actor in actors:
+            try:
+                await register_actor(self._jetstream, actor, self._manage, dry_run=True)
+            except Refusal as refusal:
+                problems.append(f"{_part(actor)}: {refusal.message}")
+        return problems
+
+    async def replace(
+        self, events: Sequence[Event], actors: Sequence[Actor], *, changed: Collection[Event | Actor]
+    ) -> None:
+        """Make these the declarations of the config file.
+
+        Actors that are gone stop, those that changed start anew, each after its deliveries in flight are settled; their
+        consumers stay. What came over gRPC stays too, unless the file declares it now.
+
+        Args:
+            events: All of the file's.
+            actors: All of the file's.
+            changed: Those of them that are new or not as they were.
+        """
+        wanted: set[str | Key] = {event.name for event in events} | {(actor.event, actor.name) for actor in actors}
+        gone = [name for name in self._from_file if name not in wanted]
+        restarted = [(actor.event, actor.name) for actor in actors if actor in changed]
+        ending = [self._actors[key] for key in self._actors if key in gone or key in restarted]
+        await _all(self._end(loop) for loop in ending)
+        for name in gone:
+            self._from_file.discard(name)
+            if isinstance(name, str):
+                self._events.pop(name, None)
+            self._health.clear(f"event {name}" if isinstance(name, str) else _part_of(*name))
+        self.declare(events)
+        await self.register_file(
+            [event for event in events if event in changed], [actor for actor in actors if actor in changed]
+        )
+
+    async def forget_actor(self, event: str, name: str) -> None:
+        """Stop an actor that came over gRPC, after its deliveries in flight are settled."""
+        if loop := self._actors.get((event, name)):
+            await self._end(loop)
+
+    def forget_event(self, name: str) -> None:
+        """Forget an event that came over gRPC."""
+        self._events.pop(name, None)
 
     async def register_file(self, events: Iterable[Event], actors: Iterable[Actor]) -> None:
         """Register what the config file declares, however often that takes, and start the actors."""
@@ -130,15 +201,16 @@ class Roster:
 
     async def _write_event(self, event: Event) -> Registered:
         registered = await register_event(self._jetstream, event, self._manage)
-        self._report("event", event.name, "", registered)
+        self.report("event", event.name, "", registered)
         return registered
 
     async def _write_actor(self, actor: Actor) -> Registered:
         registered = await register_actor(self._jetstream, actor, self._manage)
-        self._report("actor", actor.event, actor.name, registered)
+        self.report("actor", actor.event, actor.name, registered)
         return registered
 
-    def _report(self, kind: str, event: str, actor: str, registered: Registered) -> None:
+    def report(self, kind: str, event: str, actor: str, registered: Registered) -> None:
+        """Say what a registration did and what it left different."""
         self._metrics.drift(kind, event, actor).set(len(registered.drift))
         names = {"event_name": event, "actor": actor} if actor else {"event_name": event}
         if registered.created:
@@ -176,7 +248,7 @@ class Roster:
             self._equip(actor, self._events[actor.event]),
             self._sidecar,
             pause=lambda reason: self._pause(actor, reason),
-            restore=lambda reason: self._restore(actor, reason),
+            restore=lambda reason: self.restore(actor, reason),
         )
         self._actors[key] = loop
         self._tasks.create_task(loop.run(), name=f"actors/{actor.event}/{actor.name}")
@@ -185,11 +257,11 @@ class Roster:
         await loop.stop(loop.actor.job_timeout)
         self._actors.pop((loop.actor.event, loop.actor.name), None)
 
-    async def _restore(self, actor: Actor, reason: str) -> None:
+    async def restore(self, actor: Actor, reason: str) -> None:
         """Register an actor and its event again after somebody else deleted them."""
         _log.error(
             "somebody deleted the actor's consumer; registering it again",
-            event=actor.event,
+            event_name=actor.event,
             actor=actor.name,
             why=reason,
         )
@@ -197,20 +269,72 @@ class Roster:
         await self._until_registered(f"event {event.name}", lambda: self._write_event(event))
         await self._until_registered(_part(actor), lambda: self._write_actor(actor))
 
+    def restore_later(self, actor: Actor, reason: str) -> None:
+        """Have `restore` done, unless it is under way."""
+        self._once_at_a_time(_part(actor), functools.partial(self.restore, actor, reason))
+
+    def restore_event(self, event: Event, reason: str) -> None:
+        """Have an event registered again, and its actors with it, unless that is under way."""
+        self._once_at_a_time(f"event {event.name}", functools.partial(self._restore_event, event, reason))
+
+    def _once_at_a_time(self, part: str, restore: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        async def run() -> None:
+            try:
+                await restore()
+            finally:
+                self._restoring.discard(part)
+
+        if part not in self._restoring:
+            self._restoring.add(part)
+            self._tasks.create_task(run(), name=f"restore/{part}")
+
+    async def _restore_event(self, event: Event, reason: str) -> None:
+        _log.error("somebody deleted the event's stream; registering it again", event_name=event.name, why=reason)
+        await self._until_registered(f"event {event.name}", lambda: self._write_event(event))
+        for loop in [loop for (of, _), loop in self._actors.items() if of == event.name]:
+            await self._until_registered(_part(loop.actor), functools.partial(self._write_actor, loop.actor))
+
+    async def pause(self, event: str, name: str, reason: str, until: dt.datetime | None = None) -> bool:
+        """Pause an actor: for all sidecars, until the given time or for ever.
+
+        Returns:
+            False where the server is too old for that, and the actor was paused in this sidecar only.
+
+        Raises:
+            BrokerError: NATS did not answer, or there is no such consumer.
+        """
+        until = until or dt.datetime.now(dt.UTC) + pauses.FOR_EVER
+        everywhere = await pauses.pause(self._jetstream, stream_name(event), name, until, reason)
+        if not everywhere and (loop := self._actors.get((event, name))):
+            loop.pause_here()
+        return everywhere
+
+    async def resume(self, event: str, name: str) -> bool:
+        """Let a paused actor go on. Returns and raises as `pause`."""
+        everywhere = await pauses.resume(self._jetstream, stream_name(event), name)
+        if loop := self._actors.get((event, name)):
+            loop.resume_here()
+        return everywhere
+
     async def _pause(self, actor: Actor, reason: str) -> bool:
-        """Pause an actor for all sidecars; False where the server can't."""
-        until = dt.datetime.now(dt.UTC) + pauses.FOR_EVER
+        """Pause an actor because of what it answered; False where only this sidecar can."""
         try:
-            if await pauses.pause(self._jetstream, actor.stream, actor.name, until):
+            if await self.pause(actor.event, actor.name, reason):
                 return True
             why = "the server is older than 2.11"
         except BrokerError as error:
             why = str(error)
         _log.error(
-            "can't pause the consumer; the actor is paused in this sidecar only, until it is started again",
+            "can't pause the consumer; the actor is paused in this sidecar only, until it is resumed or started again",
             event_name=actor.event, actor=actor.name, reason=reason, why=why,
         )  # fmt: skip
         return False
+
+    async def drained(self) -> None:
+        """Wait until no actor has anything left to do: nothing waits, nothing is unsettled."""
+        at_once = False
+        while not at_once:  # an actor's handler may have emitted for one that was drained before
+            at_once = all([await loop.drained() for loop in list(self._actors.values())])
 
     async def stop(self, timeout_s: float) -> None:
         """Stop all actors: pulls end, deliveries finish within `timeout_s` seconds or are handed back."""
@@ -235,4 +359,8 @@ async def _all(work: Iterable[Awaitable[None]]) -> None:
 
 
 def _part(actor: Actor) -> str:
-    return f"actor {actor.name} of {actor.event}"
+    return _part_of(actor.event, actor.name)
+
+
+def _part_of(event: str, name: str) -> str:
+    return f"actor {name} of {event}"

@@ -16,6 +16,8 @@ class JetStream:
     def __init__(self, connection: Connection, domain: str | None = None) -> None:
         self._connection = connection
         self._prefix = f"$JS.{domain}.API" if domain else "$JS.API"
+        self._api_level: int | None = None
+        connection.on_change(self._forget_api_level)
 
     @property
     def prefix(self) -> str:
@@ -41,6 +43,19 @@ class JetStream:
         if error := answer.get("error"):
             raise ApiError(error.get("code", 500), error.get("err_code", 0), error.get("description", "unknown error"))
         return answer
+
+    async def api_level(self) -> int:
+        """What the server's API can do: 0 before nats-server 2.11, 1 from 2.11, 2 from 2.12 (ADR-44).
+
+        Raises:
+            BrokerError: It did not answer.
+        """
+        if self._api_level is None:
+            self._api_level = (await self.request("INFO")).get("api", {}).get("level", 0)
+        return self._api_level
+
+    def _forget_api_level(self, _connected: bool) -> None:
+        self._api_level = None  # another server may answer after a reconnect
 
     async def stream(self, name: str) -> dict[str, Any] | None:
         """Read a stream's info (config and state), None where there is no such stream."""

@@ -1,36 +1,62 @@
 """Pausing consumers on the server, so that all sidecars obey and restarts keep it (nats-server 2.11)."""
 
 import datetime as dt
+from collections.abc import Mapping
+from typing import Any
 
-from walnatsd.broker.errors import ApiError, NoRespondersError
 from walnatsd.broker.jetstream import JetStream
 
 FOR_EVER = dt.timedelta(days=100 * 365)
+REASON = "walnatsd.pause-reason"
+"""Key in the consumer's metadata, so that every sidecar can say why."""
 
 
-async def pause(jetstream: JetStream, stream: str, consumer: str, until: dt.datetime) -> bool:
+async def pause(jetstream: JetStream, stream: str, consumer: str, until: dt.datetime, reason: str) -> bool:
     """Pause a consumer: messages in flight may finish, nothing more is handed out.
 
     Returns:
         Whether the server did; False means that it is older than 2.11.
 
     Raises:
-        BrokerError: NATS did not answer.
+        BrokerError: NATS did not answer, or there is no such consumer.
     """
-    return await _set(jetstream, stream, consumer, until.astimezone(dt.UTC).isoformat())
+    if not await _set(jetstream, stream, consumer, until.astimezone(dt.UTC).isoformat()):
+        return False
+    await _note(jetstream, stream, consumer, reason)
+    return True
 
 
 async def resume(jetstream: JetStream, stream: str, consumer: str) -> bool:
     """Let a paused consumer go on. Returns and raises as `pause`."""
-    return await _set(jetstream, stream, consumer, None)
+    if not await _set(jetstream, stream, consumer, None):
+        return False
+    await _note(jetstream, stream, consumer, None)
+    return True
+
+
+def pause_reason(config: Mapping[str, Any]) -> str | None:
+    """Read the reason out of a consumer's config."""
+    reason: str | None = (config.get("metadata") or {}).get(REASON)
+    return reason
 
 
 async def _set(jetstream: JetStream, stream: str, consumer: str, until: str | None) -> bool:
+    if await jetstream.api_level() < 1:
+        return False  # nobody would answer
     body = {"pause_until": until} if until is not None else None
-    try:
-        answer = await jetstream.request(f"CONSUMER.PAUSE.{stream}.{consumer}", body)
-    except NoRespondersError:
-        return False  # servers before 2.11 don't know the subject
-    except ApiError:
-        raise
+    answer = await jetstream.request(f"CONSUMER.PAUSE.{stream}.{consumer}", body)
     return bool(answer.get("paused")) == (until is not None)
+
+
+async def _note(jetstream: JetStream, stream: str, consumer: str, reason: str | None) -> None:
+    """Keep the reason in the consumer's metadata. The pause itself is not touched by an update."""
+    info = await jetstream.consumer(stream, consumer)
+    if info is None:
+        return
+    metadata = {key: value for key, value in (info["config"].get("metadata") or {}).items() if key != REASON}
+    if reason is not None:
+        metadata[REASON] = reason
+    config = info["config"] | {"metadata": metadata}
+    await jetstream.request(
+        f"CONSUMER.CREATE.{stream}.{consumer}", {"stream_name": stream, "action": "update", "config": config}
+    )

@@ -20,6 +20,9 @@ _COMMANDS = {
     "apply": "Register the declared events and actors in NATS, and exit.",
     "schema": "Print the JSON Schema of the config file.",
     "emit": "Emit an event through a running daemon.",
+    "status": "Show how events and actors of a running daemon fare.",
+    "actors": "Pause, resume and delete actors.",
+    "events": "Delete events.",
 }
 
 

@@ -13,8 +13,18 @@ class DaemonUnreachableError(Exception):
     """There is no daemon at the address; the message says what to do."""
 
 
-def call(address: str, method: str, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, Any]:
-    """Call the daemon; give the status and the decoded JSON answer.
+def call(
+    address: str, method: str, path: str, body: bytes, headers: dict[str, str], option: str = "--http"
+) -> tuple[int, Any]:
+    """Call the daemon; give the status and the decoded JSON answer, None where it is empty.
+
+    Args:
+        address: host:port or unix:path.
+        method: The HTTP method.
+        path: With its query.
+        body: The body.
+        headers: Its headers.
+        option: The command's option that names the address, for the error.
 
     Raises:
         DaemonUnreachableError: Nobody answers there, or not in HTTP.
@@ -24,11 +34,12 @@ def call(address: str, method: str, path: str, body: bytes, headers: dict[str, s
     try:
         connection.request(method, path, body, headers)
         response = connection.getresponse()
-        return response.status, json.loads(response.read())
+        answer = response.read()
+        return response.status, json.loads(answer) if answer else None
     except (OSError, http.client.HTTPException, json.JSONDecodeError) as error:
         raise DaemonUnreachableError(
             f"no walnatsd answers at {address} ({str(error) or type(error).__name__}); start it with: walnatsd run, or name "
-            "its address with --http"
+            f"its address with {option}"
         ) from None
     finally:
         connection.close()

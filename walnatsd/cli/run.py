@@ -1,6 +1,7 @@
 """`walnatsd run`."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -13,7 +14,8 @@ import structlog
 from walnatsd.broker.embedded import EmbeddedServerError
 from walnatsd.cli.config_option import config_option, load_or_exit
 from walnatsd.config.load import Loaded
-from walnatsd.daemon import running
+from walnatsd.daemon import Daemon, running
+from walnatsd.model.refusal import Refusal
 from walnatsd.observe import logs
 from walnatsd.servers.sockets import ListenError
 
@@ -27,15 +29,16 @@ _log = structlog.get_logger("walnatsd")
 @click.command("run")
 @config_option
 @click.option("--embedded", is_flag=True, help="Start and supervise a nats-server, as nats.embedded: true does.")
-def command(file: str | None, embedded: bool) -> None:
-    """Run the daemon until SIGTERM or SIGINT; a second signal ends it at once."""
+@click.option("--burst", is_flag=True, help="Handle what is there, then exit.")
+def command(file: str | None, embedded: bool, burst: bool) -> None:
+    """Run the daemon until SIGTERM or SIGINT; a second signal ends it at once. SIGHUP reloads the config file."""
     environ = dict(os.environ)
     if embedded and not any(name.startswith("WALNATSD_NATS__EMBEDDED") for name in environ):
         environ["WALNATSD_NATS__EMBEDDED"] = "true"
     loaded = load_or_exit(file, environ)
     logs.set_up(loaded.config.log.level, loaded.config.log.format)
     try:
-        _loop_runner()(_run(loaded))
+        _loop_runner()(_run(loaded, burst=burst))
     except* _EXPLAINED as group:
         for error in _leaves(group):
             _log.error(str(error))
@@ -46,7 +49,7 @@ def command(file: str | None, embedded: bool) -> None:
         sys.exit(FAILED)
 
 
-async def _run(loaded: Loaded) -> None:
+async def _run(loaded: Loaded, *, burst: bool) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
 
@@ -58,9 +61,29 @@ async def _run(loaded: Loaded) -> None:
 
     for each in _SIGNALS:
         loop.add_signal_handler(each, on_signal)
-    async with running(loaded):
+    async with running(loaded) as daemon, asyncio.TaskGroup() as tasks:
+
+        async def reload() -> None:
+            with contextlib.suppress(Refusal):  # it is logged; the daemon goes on as it is
+                await daemon.reload.run()
+
+        running_tasks: set[asyncio.Task[None]] = set()
+        loop.add_signal_handler(signal.SIGHUP, lambda: running_tasks.add(tasks.create_task(reload(), name="reload")))
+        if burst:
+            running_tasks.add(tasks.create_task(_stop_when_drained(daemon, stop), name="burst"))
         await stop.wait()
+        loop.remove_signal_handler(signal.SIGHUP)
+        for task in running_tasks:
+            task.cancel()
     _log.info("stopped")
+
+
+async def _stop_when_drained(daemon: Daemon, stop: asyncio.Event) -> None:
+    """Stop the daemon when its actors have nothing left to do."""
+    await daemon.health.wait_ready()
+    await daemon.roster.drained()
+    _log.info("nothing is left to do")
+    stop.set()
 
 
 def _loop_runner() -> Callable[[Coroutine[Any, Any, None]], None]:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,14 @@ class Loaded:
     """The values of the secrets it refers to."""
     warnings: tuple[str, ...]
     """What is odd but no error."""
+    file: str | None = None
+    """Where it was loaded from."""
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """The environment it was loaded with."""
+
+    def again(self) -> "Loaded":
+        """Load the same file again, with the same environment; raises ConfigError."""
+        return load(self.file, self.environ)
 
 
 def load(file: str | None, environ: Mapping[str, str] = os.environ) -> Loaded:
@@ -78,7 +86,7 @@ def load_text(text: str, *, file: str | None, environ: Mapping[str, str] = os.en
     problems += checks.not_supported_yet(data)
     if problems or config is None:
         raise ConfigError(_with_sources(problems, lines, origins), file)
-    return Loaded(config, Secrets(values), tuple(warnings))
+    return Loaded(config, Secrets(values), tuple(warnings), file, environ)
 
 
 def _read_inputs(config: Config, environ: Mapping[str, str], values: dict[Secret, str]) -> Iterator[Problem]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from walnatsd.broker.delivery import Delivery
+from walnatsd.broker.errors import BrokerError
 from walnatsd.broker.pull import ConsumerGoneError, Pull
 from walnatsd.broker.wire import Frame
 from walnatsd.dispatch.batch import BatchIntake
@@ -19,6 +20,7 @@ from walnatsd.dispatch.target import BatchTarget, Target
 from walnatsd.model.actor import Actor
 
 PROBE_INTERVAL_S = 1.0
+DRAINED_INTERVAL_S = 0.25
 
 Probe = Callable[[], Awaitable[bool]]
 
@@ -45,6 +47,8 @@ class ActorState:
     """Deliveries that are held."""
     window: int
     """Attempts that may be in flight, as learned."""
+    breaker: str
+    """`closed`, `open` or `half-open`."""
 
 
 class ActorLoop:
@@ -107,7 +111,7 @@ class ActorLoop:
     @property
     def state(self) -> ActorState:
         """How the actor fares."""
-        return ActorState(self._gate.state, len(self._hand), self._gate.window)
+        return ActorState(self._gate.state, len(self._hand), self._gate.window, self._gate.breaker)
 
     # ---- life
 
@@ -137,6 +141,35 @@ class ActorLoop:
                 job.cancel()
             if late:
                 await asyncio.wait(late)
+
+    def pause_here(self) -> None:
+        """Start nothing more in this sidecar until `resume_here`: for servers that can't pause a consumer."""
+        self._gate.pause()
+        self._follow_gate()
+
+    def resume_here(self) -> None:
+        """Go on after `pause_here`."""
+        self._gate.resume()
+        self._follow_gate()
+        self.wake()
+
+    async def drained(self) -> bool:
+        """Wait until the server has nothing more for the actor, and nothing is in our hands; False if it had."""
+        at_once = True
+        while True:
+            if await self._is_drained():
+                return at_once
+            at_once = False
+            await asyncio.sleep(DRAINED_INTERVAL_S)
+
+    async def _is_drained(self) -> bool:
+        if len(self._hand):
+            return False
+        try:
+            info = await self._sidecar.jetstream.consumer(self.actor.stream, self.actor.name)
+        except BrokerError:
+            return False
+        return info is not None and not info.get("num_pending") and not info.get("num_ack_pending")
 
     def wake(self) -> None:
         """Look again whether there is room for more messages."""

@@ -46,6 +46,13 @@ class Gate:
         return "open"
 
     @property
+    def breaker(self) -> str:
+        """State of the breaker: `closed`, `open` or `half-open`."""
+        if self._breaker.is_open:
+            return "open"
+        return "half-open" if self._breaker.is_half_open else "closed"
+
+    @property
     def breaker_is_open(self) -> bool:
         """Whether the breaker is open."""
         return self._breaker.is_open

@@ -106,6 +106,12 @@ class Metrics:
             ["kind", "event", "actor"],
             registry=registry,
         )
+        self._orphans = Gauge(
+            "walnatsd_orphans",
+            "Consumers of the event that are not declared here and that nobody serves; they hold messages back.",
+            ["event"],
+            registry=registry,
+        )
         self.nats_connected = Gauge("walnatsd_nats_connected", "1 while NATS is connected.", registry=registry)
         self.nats_reconnects = Counter("walnatsd_nats_reconnects", "Reconnects to NATS.", registry=registry)
         # labels() takes a lock and builds a key on every call; the children are looked up once
@@ -121,6 +127,7 @@ class Metrics:
         self.dead_letters: Callable[[str, str, str], Counter] = cache(self._dead_letters.labels)
         self.dead_letter_failures: Callable[[str, str], Counter] = cache(self._dead_letter_failures.labels)
         self.breaker_open: Callable[[str, str], Gauge] = cache(self._breaker_open.labels)
+        self.orphans: Callable[[str], Gauge] = cache(self._orphans.labels)
         self.drift: Callable[[str, str, str], Gauge] = cache(self._drift.labels)
 
     def render(self) -> bytes:

@@ -5,6 +5,14 @@ from aiohttp import web
 
 from walnatsd.observe.health import Health
 from walnatsd.observe.metrics import CONTENT_TYPE, Metrics
+from walnatsd.servers.administration import Office, add_administration
+
+
+def admin_app(health: Health, metrics: Metrics, office: Office) -> web.Application:
+    """Build the application of the administration address: what the monitoring address answers, and administration."""
+    app = monitoring_app(health, metrics)
+    add_administration(app, office)
+    return app
 
 
 def monitoring_app(health: Health, metrics: Metrics) -> web.Application:

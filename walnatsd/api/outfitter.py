@@ -1,0 +1,44 @@
+"""What actors and events work with, by the config that counts now."""
+
+from functools import partial
+
+import aiohttp
+
+from walnatsd.config.load import Loaded
+from walnatsd.dispatch.actor_loop import Equipment
+from walnatsd.dispatch.screen import Screen
+from walnatsd.model.actor import Actor
+from walnatsd.model.event import Codec, Event
+from walnatsd.payload.codecs import Codecs, open_codecs
+from walnatsd.webhook.probe import answers_well
+from walnatsd.webhook.webhook import Webhook, calling
+
+
+class Outfitter:
+    """Makes the webhook and the screen of an actor, and the codecs of an event."""
+
+    def __init__(self, session: aiohttp.ClientSession, loaded: Loaded) -> None:
+        self._session = session
+        self._loaded = loaded
+        self._codecs: dict[tuple[Codec, ...], Codecs] = {}
+
+    def use(self, loaded: Loaded) -> None:
+        """Go by another config from now on."""
+        self._loaded = loaded
+        self._codecs = {}
+
+    def equip(self, actor: Actor, event: Event) -> Equipment:
+        """Give what the loop of an actor works with."""
+        source = self._loaded.config.service.name
+        return Equipment(
+            Webhook(self._session, actor, calling(actor, self._loaded.secrets, source=source)),
+            Screen(actor, self.codecs_for(event.codecs), source=source),
+            partial(answers_well, self._session, actor.wait_for) if actor.wait_for is not None else None,
+        )
+
+    def codecs_for(self, declared: tuple[Codec, ...]) -> Codecs:
+        """Give the codecs of an event."""
+        codecs = self._codecs.get(declared)
+        if codecs is None:
+            codecs = self._codecs[declared] = open_codecs(declared, self._loaded.secrets.reveal)
+        return codecs

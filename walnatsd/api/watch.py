@@ -1,0 +1,105 @@
+"""Watching over what others do to streams and consumers while the daemon runs."""
+
+import asyncio
+from collections.abc import Collection, Iterable, Mapping
+
+import structlog
+
+from walnatsd.api.roster import Key, Roster
+from walnatsd.broker import inspection
+from walnatsd.broker.connection import Connection
+from walnatsd.broker.errors import BrokerError
+from walnatsd.broker.inspection import ConsumerState
+from walnatsd.broker.jetstream import JetStream
+from walnatsd.broker.registration import consumer_change, stream_change
+from walnatsd.model.event import Event
+from walnatsd.model.refusal import Refusal
+from walnatsd.observe.metrics import Metrics
+
+PERIOD_S = 5.0
+
+_log = structlog.get_logger("walnatsd.watch")
+
+
+class Watch:
+    """Looks at every declared event once per period: one request for its stream, one for all of its consumers.
+
+    What is missing is registered again. What differs from its declaration is said aloud and kept as drift; it is not
+    written, for two sidecars with different declarations would write over each other for ever.
+    """
+
+    def __init__(self, connection: Connection, jetstream: JetStream, roster: Roster, metrics: Metrics) -> None:
+        self._connection = connection
+        self._jetstream = jetstream
+        self._roster = roster
+        self._metrics = metrics
+        self._drift: dict[str | Key, tuple[str, ...]] = {}
+        self._orphans: dict[str, tuple[str, ...]] = {}
+
+    def drift_of(self, name: str | Key) -> tuple[str, ...]:
+        """How an event, or an actor, differs in NATS from its declaration."""
+        return self._drift.get(name, ())
+
+    async def run(self) -> None:
+        """Watch for ever."""
+        while True:
+            await asyncio.sleep(PERIOD_S)
+            for event in list(self._roster.events.values()):
+                await self._connection.wait_connected()
+                try:
+                    await self._look_at(event)
+                except BrokerError as error:
+                    _log.debug("can't look at an event now", event_name=event.name, why=str(error))
+
+    async def _look_at(self, event: Event) -> None:
+        info = await self._jetstream.stream(event.stream)
+        if info is None:
+            self._roster.restore_event(event, f"the stream {event.stream!r} does not exist")
+            return
+        try:
+            change = stream_change(event, info["config"], info["state"], force=True)
+            differs = [*change.updated, *change.drift]
+        except Refusal as refusal:
+            differs = [refusal.message]
+        self._note(event.name, ("event", event.name, ""), tuple(differs))
+        consumers = await inspection.consumers(self._jetstream, event.stream)
+        if consumers is not None:
+            await self._look_at_consumers(event, {consumer.name: consumer for consumer in consumers})
+
+    async def _look_at_consumers(self, event: Event, consumers: Mapping[str, ConsumerState]) -> None:
+        declared = {name: loop for (of, name), loop in list(self._roster.actors.items()) if of == event.name}
+        for name, loop in declared.items():
+            if name not in consumers:
+                self._roster.restore_later(loop.actor, f"the consumer {name!r} does not exist")
+                continue
+            try:
+                change = consumer_change(loop.actor, consumers[name].config)
+                differs = [*change.updated, *change.drift]
+            except Refusal as refusal:
+                differs = [refusal.message]
+            self._note((event.name, name), ("actor", event.name, name), tuple(differs))
+        orphans = tuple(orphans_of(consumers.values(), declared))
+        self._metrics.orphans(event.name).set(len(orphans))
+        if new := set(orphans) - set(self._orphans.get(event.name, ())):
+            _log.warning(
+                "consumers that nobody serves hold messages of the event back; walnatsd actors delete removes them",
+                event_name=event.name, consumers=sorted(new),
+            )  # fmt: skip
+        self._orphans[event.name] = orphans
+
+    def _note(self, name: str | Key, labels: tuple[str, str, str], differs: tuple[str, ...]) -> None:
+        self._metrics.drift(*labels).set(len(differs))
+        if differs and differs != self._drift.get(name):
+            kind, event, actor = labels
+            _log.warning(
+                f"the {kind} in NATS is not as it is declared; walnatsd apply writes it",
+                event_name=event, actor=actor or None, differs=list(differs),
+            )  # fmt: skip
+        self._drift[name] = differs
+
+
+def orphans_of(consumers: Iterable[ConsumerState], declared: Collection[str]) -> list[str]:
+    """Name the consumers that are not declared here and that nobody pulls from."""
+    return sorted(
+        consumer.name for consumer in consumers if consumer.name not in declared and not consumer.waiting_pulls
+    )

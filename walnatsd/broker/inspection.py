@@ -1,0 +1,99 @@
+"""Looking at streams and consumers, as they are in NATS."""
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import Any
+
+from walnatsd.broker.errors import STREAM_NOT_FOUND, ApiError
+from walnatsd.broker.jetstream import JetStream
+
+NO_MESSAGE = 10037
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerState:
+    """What the server says of a consumer."""
+
+    name: str
+    pending: int
+    """Messages that were never handed over."""
+    ack_pending: int
+    """Messages that were handed over and are not settled."""
+    redelivered: int
+    """Of these, those that were handed over more than once."""
+    waiting_pulls: int
+    """Pull requests that wait for messages: 0 means that nobody serves it."""
+    floor: int
+    """All messages of the stream up to this sequence are settled."""
+    paused_for_s: float
+    """Seconds that it stays paused, 0 where it is not."""
+    config: dict[str, Any]
+    """As the server holds it."""
+
+    @property
+    def unsettled(self) -> int:
+        """Messages that are not settled, handed over or not."""
+        return self.pending + self.ack_pending
+
+
+async def consumers(jetstream: JetStream, stream: str) -> list[ConsumerState] | None:
+    """List a stream's consumers, None where there is no such stream.
+
+    Raises:
+        BrokerError: NATS did not answer.
+    """
+    found: list[ConsumerState] = []
+    while True:
+        try:
+            page = await jetstream.request(f"CONSUMER.LIST.{stream}", {"offset": len(found)})
+        except ApiError as error:
+            if error.err_code == STREAM_NOT_FOUND:
+                return None
+            raise
+        infos = page.get("consumers") or []
+        found += [_state(info) for info in infos]
+        if not infos or len(found) >= page.get("total", 0):
+            return found
+
+
+def _state(info: dict[str, Any]) -> ConsumerState:
+    return ConsumerState(
+        name=info["name"],
+        pending=info.get("num_pending", 0),
+        ack_pending=info.get("num_ack_pending", 0),
+        redelivered=info.get("num_redelivered", 0),
+        waiting_pulls=info.get("num_waiting", 0) + (1 if info.get("push_bound") else 0),
+        floor=info.get("ack_floor", {}).get("stream_seq", 0),
+        paused_for_s=info.get("pause_remaining", 0) / 1e9 if info.get("paused") else 0.0,
+        config=info.get("config", {}),
+    )
+
+
+async def stored_at(jetstream: JetStream, stream: str, subject: str, after: int) -> float | None:
+    """Give when the first message behind a sequence was stored, in seconds since the epoch; None where there is none.
+
+    Raises:
+        BrokerError: NATS did not answer.
+    """
+    try:
+        answer = await jetstream.request(f"STREAM.MSG.GET.{stream}", {"seq": after + 1, "next_by_subj": subject})
+    except ApiError as error:
+        if error.err_code in (NO_MESSAGE, STREAM_NOT_FOUND):
+            return None
+        raise
+    return dt.datetime.fromisoformat(answer["message"]["time"]).timestamp()
+
+
+async def delete_consumer(jetstream: JetStream, stream: str, consumer: str) -> None:
+    """Delete a consumer; the messages that only it had not settled go with it.
+
+    Raises:
+        ApiError: There is no such stream or consumer.
+        BrokerError: NATS did not answer.
+    """
+    await jetstream.request(f"CONSUMER.DELETE.{stream}.{consumer}")
+
+
+async def delete_stream(jetstream: JetStream, stream: str) -> None:
+    """Delete a stream with all its messages and consumers. Raises as `delete_consumer`."""
+    await jetstream.request(f"STREAM.DELETE.{stream}")

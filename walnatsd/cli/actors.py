@@ -1,0 +1,59 @@
+"""`walnatsd actors`: pause, resume, delete."""
+
+import datetime as dt
+from urllib.parse import quote
+
+import click
+
+from walnatsd.cli.admin_client import admin_option, ask
+
+
+@click.group("actors")
+def command() -> None:
+    """Pause, resume and delete actors."""
+
+
+@command.command("pause")
+@click.argument("event")
+@click.argument("actor")
+@click.option("--until", metavar="TIME", help="Like 2026-12-24T18:00:00Z; for ever where not given.")
+@click.option(
+    "--for", "minutes", type=click.FloatRange(min=0, min_open=True), metavar="MINUTES", help="Instead of --until."
+)
+@admin_option
+def pause(event: str, actor: str, until: str | None, minutes: float | None, address: str) -> None:
+    """Pause ACTOR of EVENT in all sidecars; its messages are kept."""
+    if until is not None and minutes is not None:
+        raise click.UsageError("give either --until or --for")
+    if minutes is not None:
+        until = (dt.datetime.now(dt.UTC) + dt.timedelta(minutes=minutes)).isoformat()
+    answer = ask(address, "POST", f"{_path(event, actor)}/pause", until=until)
+    where = "in all sidecars" if answer["everywhere"] else "in this sidecar only: others need nats-server 2.11"
+    click.echo(f"paused {actor} of {event} {where}" + (f", until {answer['until']}" if answer["until"] else ""))
+
+
+@command.command("resume")
+@click.argument("event")
+@click.argument("actor")
+@admin_option
+def resume(event: str, actor: str, address: str) -> None:
+    """Let ACTOR of EVENT go on."""
+    ask(address, "POST", f"{_path(event, actor)}/resume")
+    click.echo(f"resumed {actor} of {event}")
+
+
+@command.command("delete")
+@click.argument("event")
+@click.argument("actor")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@admin_option
+def delete(event: str, actor: str, yes: bool, address: str) -> None:
+    """Delete the consumer of ACTOR of EVENT: the messages that only it had not handled are lost."""
+    if not yes:
+        click.confirm(f"Delete {actor} of {event}, with the messages that only it had not handled?", abort=True)
+    ask(address, "DELETE", _path(event, actor))
+    click.echo(f"deleted {actor} of {event}")
+
+
+def _path(event: str, actor: str) -> str:
+    return f"/admin/v1/actors/{quote(event, safe='')}/{quote(actor, safe='')}"

@@ -1,0 +1,151 @@
+"""Administration over HTTP: `/admin/v1/`, section 4 of the contract."""
+
+import datetime as dt
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from walnatsd.api.administration import ActorStatus, Administration, EventStatus
+from walnatsd.api.pages import page_of, read_limit
+from walnatsd.api.reload import Reload
+from walnatsd.model.refusal import Reason, Refusal
+from walnatsd.payload.cloudevents import rfc3339
+from walnatsd.servers.http import answering
+
+
+class Office:
+    """Where the use cases are found. The address opens before they do, so that it can tell what is waited for."""
+
+    def __init__(self) -> None:
+        self._open: tuple[Administration, Reload] | None = None
+
+    def open(self, administration: Administration, reload: Reload) -> None:
+        """Put the use cases to work."""
+        self._open = (administration, reload)
+
+    @property
+    def administration(self) -> Administration:
+        """Events and actors; raises Refusal before it is open."""
+        return self._use_cases()[0]
+
+    @property
+    def reload(self) -> Reload:
+        """The reload of the config file; raises Refusal before it is open."""
+        return self._use_cases()[1]
+
+    def _use_cases(self) -> tuple[Administration, Reload]:
+        if self._open is None:
+            raise Refusal(Reason.NATS_UNAVAILABLE, "the daemon is starting", retry_after_s=1.0)
+        return self._open
+
+
+def add_administration(app: web.Application, office: Office) -> None:
+    """Add the paths for events, actors and the reload to an application."""
+
+    async def events(request: web.Request) -> web.Response:
+        names, cursor = page_of(office.administration.event_names(), **_page(request))
+        return _json(
+            {"items": [_event(await office.administration.event(name)) for name in names], "next_cursor": cursor}
+        )
+
+    async def actors(request: web.Request) -> web.Response:
+        names, cursor = page_of(office.administration.actor_names(), **_page(request))
+        return _json(
+            {"items": [_actor(each) for each in await office.administration.actors(names)], "next_cursor": cursor}
+        )
+
+    async def pause(request: web.Request) -> web.Response:
+        event, actor = request.match_info["event"], request.match_info["actor"]
+        until = _until(request.query.get("until"))
+        everywhere = await office.administration.pause(event, actor, until)
+        return _json({"paused": True, "until": rfc3339(until.timestamp()) if until else None, "everywhere": everywhere})
+
+    async def resume(request: web.Request) -> web.Response:
+        everywhere = await office.administration.resume(request.match_info["event"], request.match_info["actor"])
+        return _json({"paused": False, "until": None, "everywhere": everywhere})
+
+    async def delete_actor(request: web.Request) -> web.Response:
+        await office.administration.delete_actor(request.match_info["event"], request.match_info["actor"])
+        return web.Response(status=204)
+
+    async def delete_event(request: web.Request) -> web.Response:
+        await office.administration.delete_event(request.match_info["event"], confirm=request.query.get("confirm", ""))
+        return web.Response(status=204)
+
+    async def reload_file(_request: web.Request) -> web.Response:
+        reloaded = await office.reload.run()
+        return _json({"added": reloaded.added, "changed": reloaded.changed, "removed": reloaded.removed})
+
+    actor = "/admin/v1/actors/{event}/{actor}"
+    app.router.add_get("/admin/v1/events", answering(events), allow_head=False)
+    app.router.add_get("/admin/v1/actors", answering(actors), allow_head=False)
+    app.router.add_post(f"{actor}/pause", answering(pause))
+    app.router.add_post(f"{actor}/resume", answering(resume))
+    app.router.add_delete(actor, answering(delete_actor))
+    app.router.add_delete("/admin/v1/events/{event}", answering(delete_event))
+    app.router.add_post("/admin/v1/reload", answering(reload_file))
+
+
+def _page(request: web.Request) -> dict[str, Any]:
+    return {"limit": read_limit(request.query.get("limit")), "cursor": request.query.get("cursor")}
+
+
+def _until(text: str | None) -> dt.datetime | None:
+    if text is None:
+        return None
+    try:
+        until = dt.datetime.fromisoformat(text)
+    except ValueError:
+        until = None
+    if until is None or until.tzinfo is None:
+        raise Refusal(Reason.INVALID_TIME, f"until is a time with a zone, like 2026-12-24T18:00:00Z, not {text[:50]!r}")
+    if until <= dt.datetime.now(dt.UTC):
+        raise Refusal(Reason.INVALID_TIME, f"until must be in the future, {text} is not")
+    return until
+
+
+def _event(status: EventStatus) -> dict[str, Any]:
+    event = status.event
+    return {
+        "name": event.name,
+        "stream": event.stream,
+        "description": event.description,
+        "declared": "file" if status.in_file else "grpc",
+        "exists": status.messages is not None,
+        "messages": status.messages,
+        "bytes": status.bytes,
+        "actors": status.actors,
+        "others": status.others,
+        "orphans": status.orphans,
+        "drift": status.drift,
+    }
+
+
+def _actor(status: ActorStatus) -> dict[str, Any]:
+    consumer, here = status.consumer, status.here
+    paused_for_s = consumer.paused_for_s if consumer is not None else 0.0
+    return {
+        "event": status.event,
+        "name": status.name,
+        "url": status.url,
+        "declared": "file" if status.in_file else "grpc",
+        "exists": consumer is not None,
+        "state": "missing" if consumer is None else "paused" if paused_for_s else here.gate,
+        "in_flight": here.in_flight,
+        "window": here.window,
+        "breaker": here.breaker,
+        "pending": consumer.pending if consumer is not None else None,
+        "ack_pending": consumer.ack_pending if consumer is not None else None,
+        "redelivered": consumer.redelivered if consumer is not None else None,
+        "waiting": consumer.waiting_pulls if consumer is not None else None,
+        "oldest_age_s": round(status.oldest_age_s, 3) if status.oldest_age_s is not None else None,
+        "paused": bool(paused_for_s) or here.gate == "paused",
+        "paused_for_s": round(paused_for_s, 3) or None,
+        "pause_reason": status.pause_reason,
+        "drift": status.drift,
+    }
+
+
+def _json(body: dict[str, Any]) -> web.Response:
+    return web.Response(body=orjson.dumps(body), content_type="application/json")
