@@ -1,6 +1,7 @@
 """`walnatsd schema`."""
 
 import json
+from typing import Any
 
 import click
 
@@ -10,5 +11,9 @@ from walnatsd.config.settings import Config
 @click.command("schema")
 def command() -> None:
     """Print the JSON Schema of the config file, for editors and CI."""
-    schema = Config.model_json_schema()
-    click.echo(json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema, indent=2))
+    click.echo(json.dumps(config_schema(), indent=2))
+
+
+def config_schema() -> dict[str, Any]:
+    """Give the JSON Schema of the config file."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | Config.model_json_schema()

@@ -3,8 +3,11 @@
 The checks look at the raw file, so that they report beside the errors of single fields.
 """
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from walnatsd.config.listen import Tcp, parse_address
 from walnatsd.config.problems import Location, Problem
@@ -22,9 +25,7 @@ _NOT_YET: tuple[tuple[str | None, ...], ...] = (
     ("grpc", "tls"),
     ("grpc", "allowed_hosts"),
     ("http", "tls"),
-    ("http", "allowed_hosts"),
     ("admin", "tls"),
-    ("admin", "allowed_hosts"),
     ("auth", "tokens"),
     ("events", None, "min_actors"),
     ("events", None, "schema"),
@@ -33,6 +34,8 @@ _NOT_YET: tuple[tuple[str | None, ...], ...] = (
 )
 _HARMLESS: Mapping[str, object] = {"min_actors": 0}
 """Values that ask for nothing."""
+_CREDENTIALS = frozenset({"authorization", "cookie", "x-api-key"})
+_BOOL = TypeAdapter(bool)
 
 
 def not_supported_yet(data: object) -> Iterator[Problem]:
@@ -50,7 +53,7 @@ def declarations_fit(data: object) -> Iterator[Problem]:
     """Find names that are declared twice, collide in NATS, or are used but not declared."""
     yield from _events_fit(data)
     yield from _actors_differ(data)
-    names = {name for _, name in _matches(data, ("events", None, "name"), ())}
+    names = {name for _, name in _matches(data, ("events", None, "name"), ()) if isinstance(name, str)}
     for pattern in (("actors", None, "event"), ("clocks", None, "event")):
         for location, event in _matches(data, pattern, ()):
             if isinstance(event, str) and event not in names:
@@ -82,11 +85,29 @@ def _actors_differ(data: object) -> Iterator[Problem]:
                 actors.add((event, name))
 
 
+def secrets_stand_elsewhere(data: object) -> Iterator[Problem]:
+    """Find credentials that stand in the file itself. The environment may hold them."""
+    for location, server in _matches(data, ("nats", "servers", None), ()):
+        if isinstance(server, str) and "@" in server:
+            yield Problem(
+                location,
+                "an address must not carry credentials; use user and password: {env: NAME}, or token: {env: NAME}",
+            )
+    for location, headers in _matches(data, ("actors", None, "headers"), ()):
+        if isinstance(headers, Mapping):
+            for name, value in headers.items():
+                if name.lower() in _CREDENTIALS and isinstance(value, str):
+                    yield Problem(
+                        (*location, name), "a secret never stands in the file itself; write {env: NAME} or {file: PATH}"
+                    )
+
+
 def listens_safely(data: object) -> Iterator[Problem]:
     """Find addresses that others can reach while nothing asks who calls."""
     allowed = next((value for _, value in _matches(data, ("auth", "allow_insecure_listen"), ())), False)
-    if allowed in (True, "true", "yes", "1"):
-        return
+    with contextlib.suppress(ValidationError):  # the field's own error says so
+        if _BOOL.validate_python(allowed):
+            return
     for section in ("grpc", "http", "admin"):
         for location, text in _matches(data, (section, "listen"), ()):
             try:

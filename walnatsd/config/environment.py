@@ -55,8 +55,13 @@ def _annotation_at(location: tuple[str, ...]) -> Any:
         if not fields:
             return None
         annotation = fields[0].annotation
-        candidates = [each for each in (annotation, *typing.get_args(annotation)) if _is_model(each)]
+        candidates = [each for each in _branches(annotation) if _is_model(each)]
     return annotation
+
+
+def _branches(annotation: Any) -> tuple[Any, ...]:
+    """List the branches of a union; of another type, just itself."""
+    return typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
 
 
 def _is_model(annotation: Any) -> bool:
@@ -64,6 +69,4 @@ def _is_model(annotation: Any) -> bool:
 
 
 def _is_list(annotation: Any) -> bool:
-    if isinstance(annotation, types.UnionType):
-        return any(_is_list(each) for each in typing.get_args(annotation))
-    return typing.get_origin(annotation) is tuple
+    return any(typing.get_origin(each) is tuple for each in _branches(annotation))

@@ -1,20 +1,23 @@
 """Loading a config: file, environment, secrets; all problems at once."""
 
+import copy
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from walnatsd.config import checks, environment, yaml_file
-from walnatsd.config.problems import ConfigError, Location, Problem, translate
+from walnatsd.config.problems import NO_FILE, ConfigError, Location, Problem, real_location, translate
 from walnatsd.config.secrets import Secrets, read_secret
 from walnatsd.config.settings import Config
 from walnatsd.config.usable import what_is_unusable
-from walnatsd.model.declared import MustExist, Secret
+from walnatsd.model.declared import Secret
 
+_REQUIRED = frozenset({"name", "event"})
 DEFAULT_FILE = "walnatsd.yaml"
 
 
@@ -71,15 +74,21 @@ def load_text(text: str, *, file: str | None, environ: Mapping[str, str] = os.en
         data = {}
     if not isinstance(data, dict):
         raise ConfigError([Problem((), "the file is a mapping of keys like nats:, events:, actors:")], file)
+    problems += checks.secrets_stand_elsewhere(data)
     origins, warnings = environment.overlay(data, environ)
     config = None
     values: dict[Secret, str] = {}
+
+    def see_secret(secret: Secret) -> None:
+        values[secret] = read_secret(secret, environ)
+
+    context = {"base_dir": base_dir, "see_file": _see_file, "see_secret": see_secret}
     try:
-        config = Config.model_validate(data, context={"base_dir": base_dir})
+        config = Config.model_validate(data, context=context)
     except ValidationError as error:
-        problems += translate(error.errors(), data, Config)
+        errors = error.errors()
+        problems += translate([*errors, *_broken_rules_of_declarations(data, errors)], data, Config)
     else:
-        problems += _read_inputs(config, environ, values)
         problems += what_is_unusable(config, values)
     problems += checks.declarations_fit(data)
     problems += checks.listens_safely(data)
@@ -89,44 +98,46 @@ def load_text(text: str, *, file: str | None, environ: Mapping[str, str] = os.en
     return Loaded(config, Secrets(values), tuple(warnings), file, environ)
 
 
-def _read_inputs(config: Config, environ: Mapping[str, str], values: dict[Secret, str]) -> Iterator[Problem]:
-    """Read the secrets, and see that the files are there which are read later."""
-    for location, value, metadata in _leaves(config, ()):
-        if isinstance(value, Secret):
-            try:
-                values[value] = read_secret(value, environ)
-            except ValueError as error:
-                yield Problem(location, str(error))
-        elif (
-            any(isinstance(mark, MustExist) for mark in metadata) and isinstance(value, str) and not _is_readable(value)
-        ):
-            yield Problem(location, f"there is no readable file {value}")
+def _broken_rules_of_declarations(data: dict[str, Any], errors: list[ErrorDetails]) -> list[ErrorDetails]:
+    """Find broken rules that span several fields: they are looked at only where each field is fine, so set the bad aside."""
+    rest = copy.deepcopy(data)
+    for error in errors:
+        _set_aside(rest, real_location(error, data))
+    known = {error["loc"] for error in errors}
+    try:
+        Config.model_validate(rest)
+    except ValidationError as error:
+        return [
+            each
+            for each in error.errors()
+            if each["type"] == "value_error"
+            and each["loc"] not in known
+            and each["loc"][:-1] in {("events",), ("actors",)}
+        ]
+    return []
 
 
-def _is_readable(path: str) -> bool:
-    return Path(path).is_file() and os.access(path, os.R_OK)
+def _set_aside(data: Any, location: Location) -> None:
+    """Take the innermost key of a location out of the data, or put something harmless there where it is required."""
+    while location and not isinstance(location[-1], str):
+        location = location[:-1]
+    for part in location[:-1]:
+        if isinstance(data, dict) and part not in data:
+            return  # what held it was taken out before
+        data = data[part]
+    if location and isinstance(data, dict):
+        data.pop(location[-1], None)
+        if location[-1] in _REQUIRED:
+            data[location[-1]] = "placeholder"
 
 
-def _leaves(value: Any, location: Location, metadata: Any = ()) -> Iterator[tuple[Location, Any, Any]]:
-    """Walk a model down to its values, secrets counting as values."""
-    if isinstance(value, BaseModel) and not isinstance(value, Secret):
-        for name, field in type(value).model_fields.items():
-            marks = (*field.metadata, *_marks_in(field.annotation))
-            yield from _leaves(getattr(value, name), (*location, field.alias or name), marks)
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield from _leaves(item, (*location, key), metadata)
-    elif isinstance(value, tuple):
-        for index, item in enumerate(value):
-            yield from _leaves(item, (*location, index), metadata)
-    else:
-        yield location, value, metadata
-
-
-def _marks_in(annotation: Any) -> tuple[Any, ...]:
-    """Find marks inside unions, like `InputFile | None`."""
-    marks = tuple(getattr(annotation, "__metadata__", ()))
-    return marks + tuple(mark for argument in getattr(annotation, "__args__", ()) for mark in _marks_in(argument))
+def _see_file(path: str) -> None:
+    try:
+        readable = Path(path).is_file() and os.access(path, os.R_OK)
+    except (OSError, ValueError):  # too long, or not even a name
+        readable = False
+    if not readable:
+        raise PydanticCustomError(NO_FILE, "there is no readable file {path}", {"path": path[:200]})
 
 
 def _with_sources(
@@ -137,7 +148,8 @@ def _with_sources(
     for problem in problems:
         nearest = next((at for at in _upwards(problem.location) if at in lines), None)
         line = lines[nearest] if nearest is not None else 0
-        source = problem.source or origins.get(problem.location, "") or (f"line {line}" if line else "")
+        variable = next((origins[at] for at in _upwards(problem.location) if at in origins), "")
+        source = problem.source or variable or (f"line {line}" if line else "")
         placed.append((line, Problem(problem.location, problem.message, source)))
     return (problem for _, problem in sorted(placed, key=lambda pair: pair[0]))
 

@@ -1,7 +1,11 @@
 """What can be wrong with a config, in words that say what to do."""
 
+import builtins
 import difflib
-from collections.abc import Iterable
+import math
+import re
+import typing
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +14,33 @@ from pydantic_core import ErrorDetails
 
 Location = tuple[str | int, ...]
 
+_MAPPING = "should be a mapping of keys"
+_LIST = "should be a list"
+_TEXT = "should be text"
+_WORDS: Mapping[str, str] = {
+    "missing": "is required",
+    "model_type": _MAPPING,
+    "dict_type": _MAPPING,
+    "tuple_type": _LIST,
+    "too_short": "should have at least one item",
+    "string_type": _TEXT,
+    "string_too_short": "should not be empty",
+    "int_type": "should be a whole number",
+    "int_parsing": "should be a whole number",
+    "int_from_float": "should be a whole number",
+    "int_parsing_size": "should be a whole number of at most 18 digits",
+    "float_type": "should be a number",
+    "float_parsing": "should be a number",
+    "bool_type": "should be true or false",
+    "bool_parsing": "should be true or false",
+}
+"""Pydantic's kinds of errors in the words of YAML."""
+
 _SECRET = "a secret is {env: NAME} or {file: PATH} and never stands in the file itself"  # noqa: S105 - a message
+_TEXT_OR_SECRET = "should be text, or a secret: {env: NAME} or {file: PATH}"  # noqa: S105 - a message
+_SHOWN_LENGTH = 100
+NO_FILE = "no_file"
+"""The kind of error that says which file is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +82,34 @@ def translate(errors: Iterable[ErrorDetails], data: object, model: type[BaseMode
     """Turn pydantic's errors into problems: real paths, remedies, one problem per place."""
     messages: dict[Location, list[str]] = {}
     for error in errors:
-        location = _real_location(error, data)
+        if error["type"] == "too_short" and error["input"]:
+            continue  # items that have errors of their own are not counted
+        location = real_location(error, data)
         message = _message(error, location, model)
         known = messages.setdefault(location, [])
         if message not in known:
             known.append(message)
+    # where one branch of a union looks deeper, the branch that would be text has nothing to add
+    deeper = {location[:-1] for location in messages}
     return [
-        Problem(location, _SECRET if _SECRET in texts else ", or ".join(texts)) for location, texts in messages.items()
+        Problem(location, _joined(texts))
+        for location, texts in messages.items()
+        if not (location in deeper and texts == [_TEXT])
     ]
 
 
-def _real_location(error: ErrorDetails, data: object) -> Location:
+def _joined(texts: list[str]) -> str:
+    """Make one sentence of what each branch of a union says about a value."""
+    if _SECRET in texts and len(texts) > 1:
+        texts = [text for text in texts if text != _SECRET]
+        if texts[0].startswith(_TEXT):
+            return _TEXT_OR_SECRET
+    if len(texts) > 1:
+        texts = [text for text in texts if text != _TEXT]
+    return ", or ".join(texts)
+
+
+def real_location(error: ErrorDetails, data: object) -> Location:
     """Drop the parts of pydantic's location that name a branch of a union and no key of the file."""
     location: list[str | int] = []
     here = data
@@ -77,26 +124,52 @@ def _real_location(error: ErrorDetails, data: object) -> Location:
 
 
 def _message(error: ErrorDetails, location: Location, model: type[BaseModel]) -> str:
-    kind = error["type"]
+    kind, given = error["type"], error["input"]
     if kind == "extra_forbidden":
         return _unknown_key(location, model)
-    if kind == "missing":
-        return "is required"
     if kind == "model_type" and (error.get("ctx") or {}).get("class_name") == "Secret":
         return _SECRET
-    if kind == "value_error":
-        text = error["msg"].removeprefix("Value error, ")
-    else:
-        text = error["msg"][0].lower() + error["msg"][1:]
-    given = error["input"]
-    if isinstance(given, (str, int, float, bool)) or given is None:
-        return f"{text}, not {given!r}"
-    return text
+    text = _WORDS.get(kind) or error["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    if text in (_MAPPING, _LIST):  # what stands there instead may hold a secret, so it is not shown
+        return f"{text}, {_kind_of(given)}"
+    if text == _TEXT and given is not None and not isinstance(given, (list, dict)):
+        return f"{text}; put it in quotes"
+    shown = _shown(given)
+    named = isinstance(given, str) and repr(given) in text
+    return f"{text}; this is {shown}" if shown and kind != NO_FILE and not named else text
+
+
+def _kind_of(given: object) -> str:
+    """Say what stands where a mapping or a list should be."""
+    if given is None:
+        return "and nothing stands there; remove the key if you don't need it"
+    if isinstance(given, str):
+        return "not text"
+    return "not a list" if isinstance(given, list) else "not a mapping" if isinstance(given, dict) else "not one value"
+
+
+def _shown(given: object) -> str:
+    """Show a value as the file has it, cut short; empty for mappings and lists. Credentials in an address are hidden."""
+    match given:
+        case None:
+            return "empty"
+        case bool():
+            return "true" if given else "false"
+        case int() if abs(given) > 1 << 64:
+            return "a huge number"
+        case float() if not math.isfinite(given):
+            return f".{given}"
+        case int() | float():
+            return repr(given)
+        case str():
+            text = re.sub(r"^.*@", "***@", given, flags=re.DOTALL) if re.search(r"[:/].*@|@.*[:/]", given) else given
+            return repr(text if len(text) <= _SHOWN_LENGTH else text[:_SHOWN_LENGTH] + "…")
+    return ""
 
 
 def _unknown_key(location: Location, model: type[BaseModel]) -> str:
-    known = known_keys(location[:-1], model)
-    close = difflib.get_close_matches(str(location[-1]), known, n=1)
+    known, key = known_keys(location[:-1], model), str(location[-1])
+    close = [name for name in known if name.startswith(key)] or difflib.get_close_matches(key, known, n=1)
     if close:
         return f"unknown key; did you mean {close[0]}?"
     return f"unknown key; known here: {', '.join(known)}" if known else "unknown key"
@@ -106,29 +179,28 @@ def known_keys(location: Location, model: type[BaseModel]) -> list[str]:
     """List the keys that the schema knows at a place of the file."""
     here: list[Any] = [model]
     for part in location:
-        below: list[Any] = []
-        for candidate in here:
-            if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-                below += [
-                    _type_of(field) for name, field in candidate.model_fields.items() if (field.alias or name) == part
-                ]
-            else:
-                below.append(candidate)
-        here = [model_ for annotation in below for model_ in _models_in(annotation)]
+        here = [below for annotation in here for below in _below(annotation, part)]
     return [
         field.alias or name
-        for candidate in here
-        if isinstance(candidate, type) and issubclass(candidate, BaseModel)
-        for name, field in candidate.model_fields.items()
+        for annotation in here
+        for branch in (annotation, *typing.get_args(annotation))
+        if _is_model(branch)
+        for name, field in branch.model_fields.items()
     ]
 
 
-def _type_of(field: Any) -> Any:
-    return field.annotation
+def _below(annotation: Any, part: str | int) -> list[Any]:
+    """List the types that a key or an index of a type leads to."""
+    if _is_model(annotation):
+        return [field.annotation for name, field in annotation.model_fields.items() if (field.alias or name) == part]
+    arguments = typing.get_args(annotation)
+    match typing.get_origin(annotation):
+        case builtins.dict:
+            return [arguments[1]]
+        case builtins.tuple:
+            return [arguments[0]]
+    return [below for argument in arguments for below in _below(argument, part)]
 
 
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    """Find the models that a type mentions."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for argument in getattr(annotation, "__args__", ()) for model in _models_in(argument)]
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)

@@ -34,7 +34,7 @@ def read_secret(secret: Secret, environ: Mapping[str, str] = os.environ) -> str:
         return value
     try:
         value = Path(secret.file or "").read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or no name of a file
         raise ValueError(f"can't read {secret.file}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}") from None
     if not value:
         raise ValueError(f"the file {secret.file} is empty")

@@ -1,9 +1,19 @@
 """The whole config file as types. Every default and every option's documentation stands here or in `model`."""
 
 import socket
+from collections.abc import Mapping
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
 
 from walnatsd.config.listen import Address
 from walnatsd.model.actor import Actor
@@ -16,7 +26,7 @@ from walnatsd.model.units import PositiveDuration, Size
 class Service(Declared):
     """The service that this sidecar stands beside."""
 
-    name: Annotated[str, Field(min_length=1)] = socket.gethostname()
+    name: Annotated[str, Field(min_length=1)] = Field(default_factory=socket.gethostname)
     """Its name; the default of ce-source, and its name on maps and in documents. Default: the host name."""
 
 
@@ -42,11 +52,28 @@ class Embedded(Declared):
     """Where it listens, on 127.0.0.1."""
 
 
+_BOOL = TypeAdapter(bool)
+
+
 def _spell_out(embedded: object) -> object:
-    """Turn `embedded: true` into the default options."""
-    if embedded in (True, "true"):
-        return {}
-    return None if embedded in (False, "false") else embedded
+    """Turn `embedded: true` into the default options; the environment says true in many ways."""
+    if embedded is None or isinstance(embedded, (Embedded, Mapping)):
+        return embedded
+    try:
+        return {} if _BOOL.validate_python(embedded) else None
+    except ValidationError:
+        raise ValueError("write true, false or {data_dir: PATH, port: NUMBER}") from None
+
+
+def _check_server(server: str) -> str:
+    try:
+        parts = urlsplit(server if "://" in server else f"nats://{server}")
+        fits = parts.scheme in {"nats", "tls", "ws", "wss"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        fits = False
+    if not fits or any(character <= " " for character in server):
+        raise ValueError("write an address like nats://127.0.0.1:4222, or tls://, ws://, wss://")
+    return server
 
 
 class Manage(Declared):
@@ -61,7 +88,9 @@ class Manage(Declared):
 class Nats(Declared):
     """The connection to NATS."""
 
-    servers: Annotated[tuple[str, ...], Field(min_length=1)] = ("nats://127.0.0.1:4222",)
+    servers: Annotated[tuple[Annotated[str, AfterValidator(_check_server)], ...], Field(min_length=1)] = (
+        "nats://127.0.0.1:4222",
+    )
     """Servers of one NATS system; any of them will do."""
     embedded: Annotated[
         Embedded | None,

@@ -1,5 +1,7 @@
 """An actor: a named subscriber to one event."""
 
+import ipaddress
+import re
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -7,9 +9,12 @@ from pydantic import AfterValidator, Field, model_validator
 
 from walnatsd.model.addresses import why_forbidden
 from walnatsd.model.declared import Declared, InputFile, PositiveInt, Secret
-from walnatsd.model.headers import check_configured_header
+from walnatsd.model.headers import check_configured_header, check_text
 from walnatsd.model.names import ActorName, EventName, stream_name
 from walnatsd.model.units import Duration, PositiveDuration, Size
+
+_HOST = re.compile(r"[\w-]{1,63}(\.[\w-]{1,63})*\.?")
+_LONGEST_HOST = 253
 
 
 def check_url(url: str) -> str:
@@ -31,7 +36,19 @@ def check_url(url: str) -> str:
         raise ValueError(why)
     if any(character <= " " or character == "\x7f" for character in url):
         raise ValueError("a URL has no white space or control characters")
+    if not _is_host(parts.hostname, bracketed="[" in parts.netloc):
+        raise ValueError(f"{parts.hostname[:100]!r} is no host name; write a URL like http://127.0.0.1:8000/send-email")
     return url
+
+
+def _is_host(name: str, *, bracketed: bool) -> bool:
+    """Whether it could be the name or the address of a machine; a name that can't be looked up is no outage."""
+    if not bracketed:
+        return len(name) <= _LONGEST_HOST and _HOST.fullmatch(name) is not None
+    try:
+        return ipaddress.ip_address(name).version == 6
+    except ValueError:
+        return False
 
 
 Url = Annotated[str, AfterValidator(check_url)]
@@ -125,6 +142,7 @@ class Breaker(Declared):
 
 
 HeaderName = Annotated[str, AfterValidator(check_configured_header)]
+HeaderValue = Annotated[str, AfterValidator(check_text)]
 
 
 class Actor(Declared):
@@ -168,7 +186,7 @@ class Actor(Declared):
     """Many messages in one request."""
     wait_for: Url | None = None
     """Pulling starts when this answers 2xx; it is also the breaker's probe."""
-    headers: Annotated[dict[HeaderName, str | Secret], Field(default_factory=dict)]
+    headers: Annotated[dict[HeaderName, HeaderValue | Secret], Field(default_factory=dict)]
     """Headers of every request; these win over the message's."""
     signing_secrets: tuple[Secret, ...] = ()
     """Standard Webhooks secrets, newest first."""

@@ -1,4 +1,8 @@
-"""What all declarations have in common."""
+"""What all declarations have in common.
+
+The validation context may hold `base_dir`, the folder that paths are relative to, and two functions that raise ValueError
+where something can't be read: `see_file` is given paths, `see_secret` secrets. Without them nothing is looked at.
+"""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,14 +16,18 @@ def _resolve(path: str, info: ValidationInfo) -> str:
     return str(Path(base, path)) if base is not None else path
 
 
-class MustExist:
-    """Marks a path that must name a readable file."""
+def _look(path: str, info: ValidationInfo) -> str:
+    """Let the validation context see whether the file can be read."""
+    see_file = (info.context or {}).get("see_file")
+    if see_file is not None:
+        see_file(path)
+    return path
 
 
 RelativePath = Annotated[str, AfterValidator(_resolve)]
 """A path, relative to the config file."""
 
-InputFile = Annotated[RelativePath, MustExist()]
+InputFile = Annotated[RelativePath, AfterValidator(_look)]
 """A path of a file that is read, relative to the config file."""
 
 
@@ -38,10 +46,13 @@ class Secret(Declared):
     """Path of a file; surrounding white space is not part of the secret."""
 
     @model_validator(mode="after")
-    def _one_source(self) -> "Secret":
+    def _one_source(self, info: ValidationInfo) -> "Secret":
         if (self.env is None) == (self.file is None):
             raise ValueError("give either {env: NAME} or {file: PATH}")
+        see_secret = (info.context or {}).get("see_secret")
+        if see_secret is not None:
+            see_secret(self)
         return self
 
 
-PositiveInt = Annotated[int, Field(gt=0)]
+PositiveInt = Annotated[int, Field(gt=0, lt=1 << 63)]

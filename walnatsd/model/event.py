@@ -6,13 +6,13 @@ from pydantic import Field, model_validator
 
 from walnatsd.model.declared import Declared, InputFile, PositiveInt, Secret
 from walnatsd.model.names import EventName, stream_name
-from walnatsd.model.units import Duration, PositiveDuration, Size
+from walnatsd.model.units import PositiveDuration, Size
 
 
 class Limits(Declared):
     """Limits of an event's stream. Only what is declared is written; what is not keeps the server's value."""
 
-    age: PositiveDuration | None = None
+    age: Annotated[PositiveDuration, Field(ge=0.1)] | None = None
     """How long a message is kept at most."""
     consumers: PositiveInt | None = None
     """How many actors the event may have."""
@@ -92,8 +92,8 @@ class Event(Declared):
     """What the event means, for people; shown as the stream's description."""
     limits: Limits = Limits()
     """Limits of the stream."""
-    duplicate_window: Duration = 120.0
-    """How long a uid is remembered."""
+    duplicate_window: Annotated[PositiveDuration, Field(ge=0.1)] = 120.0
+    """How long a uid is remembered; not longer than limits.age."""
     replicas: Annotated[int, Field(ge=1, le=5)] = 1
     """Copies in a NATS cluster."""
     storage: Literal["file", "memory"] = "file"
@@ -106,6 +106,13 @@ class Event(Declared):
     """Emitting a payload that does not fit is refused."""
     example: Any = None
     """An example payload, for documents."""
+
+    @model_validator(mode="after")
+    def _uids_go_with_messages(self) -> "Event":
+        age = self.limits.age
+        if age is not None and "duplicate_window" in self.model_fields_set and self.duplicate_window > age:
+            raise ValueError(f"duplicate_window ({self.duplicate_window:g}s) must not be above limits.age ({age:g}s)")
+        return self
 
     @property
     def stream(self) -> str:

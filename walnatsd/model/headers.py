@@ -63,12 +63,25 @@ def check_header_value(name: str, value: str) -> None:
     Raises:
         ValueError: It holds a control character or what UTF-8 can't express, so it can't travel.
     """
+    try:
+        check_text(value)
+    except ValueError as error:
+        raise ValueError(f"the value of header {name!r} {error}") from None
+
+
+def check_text(value: str) -> str:
+    """Return the value if a header can carry it.
+
+    Raises:
+        ValueError: What is wrong with it: the end of a sentence.
+    """
     if any((character < " " and character != "\t") or character == "\x7f" for character in value):
-        raise ValueError(f"the value of header {name!r} holds a control character (CR, LF, NUL or the like)")
+        raise ValueError("holds a control character (CR, LF, NUL or the like)")
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise ValueError(f"the value of header {name!r} is not valid Unicode") from None
+        raise ValueError("is not valid Unicode") from None
+    return value
 
 
 def check_configured_header(name: str) -> str:

@@ -3,7 +3,7 @@
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, WithJsonSchema
 
 MAX_NAME_LENGTH = 255
 RESERVED_PREFIX = "walnatsd"
@@ -47,5 +47,9 @@ def stream_name(event: str) -> str:
     return event.replace(".", "-")
 
 
-EventName = Annotated[str, AfterValidator(check_event_name)]
-ActorName = Annotated[str, AfterValidator(check_actor_name)]
+EventName = Annotated[
+    str, AfterValidator(check_event_name), WithJsonSchema({"type": "string", "pattern": f"^{_EVENT_NAME.pattern}$"})
+]
+ActorName = Annotated[
+    str, AfterValidator(check_actor_name), WithJsonSchema({"type": "string", "pattern": f"^{_ACTOR_NAME.pattern}$"})
+]

@@ -1,0 +1,151 @@
+"""The config file as the contract shows it: every option parses, the defaults are the ones shown, nothing is ignored."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from walnatsd.config.load import load_text
+from walnatsd.config.problems import ConfigError, render
+from walnatsd.config.settings import Config
+from walnatsd.model.actor import Actor
+from walnatsd.model.event import Event
+
+EXAMPLE = Path(__file__).with_name("full_example.yaml").read_text()
+"""Section 2 of the contract, word for word."""
+ENVIRON = {"ACTOR_AUTH": "Bearer abc", "WEBHOOK_SECRET": "whsec_abc", "T": "t", "K": "k"}
+
+NOT_YET_IN_THE_EXAMPLE = {
+    "events[0].schema", "events[0].example",
+    "actors[0].rate_limit", "actors[0].match_time", "actors[0].filter", "actors[0].order_by", "actors[0].batch",
+    "actors[0].wait_for", "actors[0].signing_secrets", "actors[0].tls",
+    "clocks",
+}  # fmt: skip
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> str:
+    (tmp_path / "schemas").mkdir()
+    for name in ("schemas/parcel-sent.json", "ca.pem", "c.pem", "k.pem"):
+        (tmp_path / name).write_text("{}")
+    return str(tmp_path / "walnatsd.yaml")
+
+
+def problems_of(text: str, file: str | None = None) -> dict[str, str]:
+    with pytest.raises(ConfigError) as caught:
+        load_text(text, file=file, environ=ENVIRON)
+    return {render(problem.location): problem.message for problem in caught.value.problems}
+
+
+def test_the_full_example_is_refused_only_for_what_comes_later_and_for_its_contradictions(file) -> None:
+    problems = problems_of(EXAMPLE, file)
+    assert {place for place, message in problems.items() if "not supported yet" in message} == NOT_YET_IN_THE_EXAMPLE
+    assert {place: text for place, text in problems.items() if place not in NOT_YET_IN_THE_EXAMPLE} == {
+        "actors[0]": "batch goes neither with order_by nor with responds",
+        "clocks[0].event": "the event 'minute-passed' is not declared; add it to events",
+    }
+
+
+def test_the_full_example_without_what_comes_later_has_the_values_it_shows(file) -> None:
+    data = yaml.safe_load(EXAMPLE)
+    del data["clocks"]
+    for name in ("schema", "example"):
+        del data["events"][0][name]
+    for name in ("rate_limit", "match_time", "filter", "order_by", "batch", "wait_for", "signing_secrets", "tls"):
+        del data["actors"][0][name]
+    loaded = load_text(yaml.safe_dump(data), file=file, environ=ENVIRON)
+    assert loaded.warnings == ()
+    [event], [actor] = loaded.config.events, loaded.config.actors
+    assert loaded.config.service.name == "warehouse"
+    assert event.limits.model_dump() == {
+        "age": 604800, "consumers": 10, "messages": 1000000, "bytes": 1 << 30, "message_size": 65536,
+        "when_full": "drop_oldest",
+    }  # fmt: skip
+    assert actor.url == "http://127.0.0.1:8000/send-email"
+    assert actor.headers["X-Team"] == "logistics"
+    assert loaded.secrets.reveal(actor.headers["Authorization"]) == "Bearer abc"
+
+
+def test_the_defaults_are_those_of_the_contract() -> None:
+    config = Config()
+    assert config.nats.servers == ("nats://127.0.0.1:4222",)
+    assert config.nats.embedded is None
+    assert config.nats.reply_prefixes == ("_INBOX.",)
+    assert (config.nats.manage.create, config.nats.manage.update) == (True, True)
+    assert config.nats.system_replicas == 1
+    assert [part.listen for part in (config.grpc, config.http, config.admin)] == [
+        "127.0.0.1:7520", "127.0.0.1:7521", "127.0.0.1:7522",
+    ]  # fmt: skip
+    assert config.monitoring is None
+    assert config.auth.model_dump() == {"tokens": (), "allow_insecure_listen": False}
+    assert config.emit.model_dump() == {"timeout": 15, "max_in_flight": 10000}
+    assert config.spool is None
+    assert config.dead_letters.model_dump() == {"age": 30 * 86400, "bytes": 10 << 30, "pause_actor_after": 100}
+    assert config.log.model_dump() == {"level": "info", "format": "auto"}
+    assert config.max_jobs == 256
+    assert config.shutdown_timeout == 40
+    event = Event(name="e")
+    assert event.limits.model_dump(exclude_none=True) == {"when_full": "drop_oldest"}
+    assert (event.duplicate_window, event.replicas, event.storage, event.min_actors) == (120, 1, "file", 0)
+    assert event.codecs == ()
+    actor = Actor(name="a", event="e")
+    assert (actor.start, actor.ack_wait, actor.max_ack_pending) == ("retained", 16, 1000)
+    assert (actor.max_jobs, actor.job_timeout, actor.pulse) == (16, 32, True)
+    assert (actor.priority, actor.responds) == ("normal", False)
+    assert actor.retry is not None
+    assert actor.retry.model_dump() == {"delays": (0.5, 1, 2, 4, 8, 16, 30, 60), "jitter": 0.2, "max_attempts": 20}
+    assert actor.breaker.model_dump() == {
+        "window": 60, "min_attempts": 10, "failure_ratio": 0.7, "consecutive": 5, "open_for": 30, "max_open_for": 300,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("place", "text"),
+    [
+        ("spool", "spool: {path: ./spool.db, max_bytes: 1GiB, max_age: 1d}"),
+        ("otel", "otel: {endpoint: 'http://127.0.0.1:4317', sample_ratio: 0.1}"),
+        ("sentry", "sentry: {dsn: {env: T}}"),
+        ("statsd", "statsd: {address: '127.0.0.1:8125'}"),
+        ("clocks", "events: [{name: e}]\nclocks: [{event: e, cron: '0 12 * * MON-FRI', timezone: Europe/Berlin}]"),
+        ("grpc.tls", "grpc: {tls: {cert_file: c.pem, key_file: k.pem, client_ca_file: ca.pem}}"),
+        ("http.tls", "http: {tls: {cert_file: c.pem, key_file: k.pem}}"),
+        ("admin.tls", "admin: {tls: {cert_file: c.pem, key_file: k.pem}}"),
+        ("grpc.allowed_hosts", "grpc: {allowed_hosts: [a.example]}"),
+        ("auth.tokens", "auth: {tokens: [{token: {env: T}, scopes: [emit, act, admin]}]}"),
+        ("nats.reply_prefixes", "nats: {reply_prefixes: [_INBOX., replies.]}"),
+        ("events[0].min_actors", "events: [{name: e, min_actors: 1}]"),
+        ("events[0].codecs", "events: [{name: e, codecs: [{gzip: {level: 9}}]}]"),
+        ("events[0].codecs", "events: [{name: e, codecs: [{hmac: {keys: [{env: K}], hash: sha512}}]}]"),
+        ("events[0].codecs", "events: [{name: e, codecs: [{fernet: {keys: [{env: K}]}}]}]"),
+        ("events[0].schema", "events: [{name: e, schema: {protobuf: k.pem, message: pkg.Parcel}}]"),
+        ("actors[0].priority", "events: [{name: e}]\nactors: [{name: a, event: e, url: http://h/, priority: high}]"),
+        ("actors[0].responds", "events: [{name: e}]\nactors: [{name: a, event: e, url: http://h/, responds: true}]"),
+        ("actors[0].order_by", "events: [{name: e}]\nactors: [{name: a, event: e, url: http://h/, order_by: {header: ce-x}}]"),
+    ],
+)  # fmt: skip
+def test_an_option_of_a_later_version_is_valid_but_refused_by_name(file, place, text) -> None:
+    problems = problems_of(text, file)
+    assert list(problems) == [place]
+    assert problems[place].startswith("not supported yet")
+
+
+def test_what_asks_for_nothing_is_not_refused() -> None:
+    load_text(
+        """
+        nats: {reply_prefixes: [_INBOX.], embedded: false, tls: null}
+        auth: {tokens: []}
+        spool: null
+        clocks: []
+        grpc: {allowed_hosts: []}
+        events: [{name: e, min_actors: 0, codecs: [], schema: null}]
+        actors: [{name: a, event: e, url: "http://h/", priority: normal, responds: false, signing_secrets: []}]
+        """,
+        file=None,
+        environ={},
+    )
+
+
+def test_an_actor_without_a_url_is_refused_until_the_grpc_stream_is_there() -> None:
+    problems = problems_of("events: [{name: e}]\nactors: [{name: a, event: e}]")
+    assert list(problems) == ["actors[0].url"]
+    assert "gRPC stream is not supported yet" in problems["actors[0].url"]
