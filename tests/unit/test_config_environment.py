@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import trustme
 
 from walnatsd.config.load import Loaded, load, load_text
 from walnatsd.config.problems import ConfigError
@@ -176,7 +177,8 @@ def test_the_environment_may_hold_an_address_with_credentials_but_errors_do_not_
 def test_a_secret_that_no_header_can_carry_is_told_without_showing_it() -> None:
     [problem] = problems_of(ACTOR % "Authorization: {env: AUTH}", AUTH="hunter2\r\nX: y")
     assert problem == (
-        "actors[0].headers.Authorization: the secret holds a control character (CR, LF, NUL or the like) (line 2)"
+        "actors[0].headers.Authorization: the value of header 'Authorization' holds a control character "
+        "(CR, LF, NUL or the like) (line 2)"
     )
 
 
@@ -197,7 +199,8 @@ def test_one_identity_is_enough() -> None:
 def test_relative_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch) -> None:
     folder = tmp_path / "etc"
     folder.mkdir()
-    (folder / "ca.pem").write_text("")
+    trustme.CA().cert_pem.write_to_path(folder / "ca.pem")
+
     (folder / "walnatsd.yaml").write_text(
         "nats: {tls: {ca_file: ca.pem}, embedded: {data_dir: data}}\nhttp: {listen: 'unix:run/http.sock'}\n"
     )

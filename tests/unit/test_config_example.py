@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+import trustme
 import yaml
 
 from walnatsd.config import checks
@@ -28,8 +29,13 @@ ENVIRON = {
 @pytest.fixture
 def file(tmp_path: Path) -> str:
     (tmp_path / "schemas").mkdir()
-    for name in ("schemas/parcel-sent.json", "ca.pem", "c.pem", "k.pem"):
-        (tmp_path / name).write_text("{}")
+    (tmp_path / "schemas/parcel-sent.json").write_text("{}")
+    authority = trustme.CA()
+    certificate = authority.issue_cert("walnatsd.example")
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    certificate.cert_chain_pems[0].write_to_path(tmp_path / "c.pem")
+    certificate.private_key_pem.write_to_path(tmp_path / "k.pem")
+
     return str(tmp_path / "walnatsd.yaml")
 
 
