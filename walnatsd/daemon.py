@@ -24,7 +24,7 @@ from walnatsd.broker.errors import BrokerError
 from walnatsd.broker.jetstream import JetStream
 from walnatsd.broker.publisher import Publisher
 from walnatsd.config.load import Loaded
-from walnatsd.config.settings import Config, Nats
+from walnatsd.config.settings import Admin, Config, Http, Nats
 from walnatsd.dispatch.pulse import Pulse
 from walnatsd.dispatch.sidecar import Sidecar
 from walnatsd.dispatch.slots import Slots
@@ -33,6 +33,7 @@ from walnatsd.observe.health import Health
 from walnatsd.observe.metrics import Metrics
 from walnatsd.servers.admin import admin_app, monitoring_app
 from walnatsd.servers.administration import Office
+from walnatsd.servers.door import Guard
 from walnatsd.servers.grpc import serve_grpc
 from walnatsd.servers.http import http_app
 from walnatsd.servers.web import serve_web
@@ -79,7 +80,7 @@ async def running(loaded: Loaded) -> AsyncIterator[Daemon]:
     health, metrics, office = Health(), Metrics(), Office()
     nats = _nats_settings(config)
     async with (
-        serve_web("admin", config.admin.listen, admin_app(health, metrics, office)) as admin_at,
+        serve_web("admin", config.admin.listen, admin_app(health, metrics, office, _guard(config.admin))) as admin_at,
         _monitoring(config, health, metrics) as monitoring_at,
         embedded_server(config.nats.embedded),
         connect(
@@ -118,7 +119,7 @@ async def running(loaded: Loaded) -> AsyncIterator[Daemon]:
         async with (
             roster.open(),
             serve_grpc(config.grpc.listen, events, actors, health) as grpc_at,
-            serve_web("http", config.http.listen, http_app(events)) as http_at,
+            serve_web("http", config.http.listen, http_app(events, _guard(config.http))) as http_at,
         ):
             addresses = Addresses(grpc_at, http_at, admin_at, monitoring_at)
             _log.info(
@@ -181,6 +182,10 @@ async def _monitoring(config: Config, health: Health, metrics: Metrics) -> Async
         return
     async with serve_web("monitoring", config.monitoring.listen, monitoring_app(health, metrics)) as address:
         yield address
+
+
+def _guard(address: Http | Admin) -> Guard:
+    return Guard(address.listen, address.allowed_hosts)
 
 
 def _nats_settings(config: Config) -> Nats:

@@ -38,6 +38,10 @@ TABLE: dict[Reason, Row] = {
     Reason.NATS_ERROR: Row("INTERNAL", 500, "NATS refused it"),
     Reason.SERVER_VERSION: Row("UNIMPLEMENTED", 501, "the NATS server is too old for this"),
     Reason.NOT_SUPPORTED: Row("UNIMPLEMENTED", 501, "not supported yet"),
+    Reason.HOST: Row("PERMISSION_DENIED", 403, "not called by a name of its own"),
+    Reason.ORIGIN: Row("PERMISSION_DENIED", 403, "called by a page of another site"),
+    Reason.UNKNOWN_PATH: Row("UNIMPLEMENTED", 404, "no such path"),
+    Reason.WRONG_METHOD: Row("UNIMPLEMENTED", 405, "method not allowed"),
 }
 
 

@@ -21,6 +21,7 @@ LONGEST_PAUSE_S = 1.0
 _WRONG_SEQUENCE = frozenset({10070, 10071})
 _FULL = frozenset({10077})  # store failed: maximum messages or bytes exceeded
 _TOO_LARGE = frozenset({10054})
+_HEADERS_TOO_LARGE = frozenset({10097})
 _IN_PROCESS = 10158  # the same id is being stored right now on a replicated stream
 
 
@@ -50,12 +51,9 @@ class Publisher:
         deadline = loop.time() + budget_s
         uid = header.get(headers.MESSAGE_ID, "")
         head = head_of(header)
-        if self._connection.is_connected and len(head) + len(payload) > self._connection.max_payload:
-            # the server would close the connection: the library checks the payload alone
-            raise _too_large(len(head) + len(payload), self._connection.max_payload, uid)
         pause_s = FIRST_PAUSE_S
         maybe_stored = False
-        why = ""
+        why = "there was no time to try"
         while True:
             left_s = deadline - loop.time()
             if left_s <= 0:
@@ -85,7 +83,23 @@ class Publisher:
             pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
 
     async def _attempt(self, subject: str, payload: bytes, head: bytes, timeout_s: float, uid: str) -> PubAck:
-        frame = await self._connection.request(subject, payload, head=head, timeout_s=timeout_s)
+        size = len(head) + len(payload)
+        if self._connection.is_connected and size > self._connection.max_payload:
+            # the server would close the connection: the library checks the payload alone
+            raise Refusal(
+                Reason.TOO_LARGE,
+                f"headers and payload have {size} bytes, the NATS server takes {self._connection.max_payload} (max_payload)",
+                uid=uid,
+            )
+        request = self._connection.request(subject, payload, head=head, timeout_s=timeout_s)
+        if timeout_s < ACK_TIMEOUT_S:  # the caller's deadline is near: on the dot, not when late replies are swept
+            try:
+                async with asyncio.timeout(timeout_s):
+                    frame = await request
+            except TimeoutError:
+                raise NoReplyError("NATS did not answer in time") from None
+        else:
+            frame = await request
         answer = orjson.loads(frame.payload)
         if error := answer.get("error"):
             raise _translate(error, uid)
@@ -104,12 +118,8 @@ def _translate(error: Mapping[str, object], uid: str) -> Exception:
         return Refusal(Reason.EVENT_FULL, f"the event's stream is full: {text}", uid=uid)
     if err_code in _TOO_LARGE:
         return Refusal(Reason.TOO_LARGE, f"larger than the event's limits.message_size: {text}", uid=uid)
+    if err_code in _HEADERS_TOO_LARGE:
+        return Refusal(Reason.TOO_LARGE, f"the headers are larger than JetStream takes: {text}", uid=uid)
     if err_code == _IN_PROCESS or code == 503:
         return _RetryableError(f"{text} (JetStream error {err_code})")
     return Refusal(Reason.NATS_ERROR, f"{text} (JetStream error {err_code})", uid=uid)
-
-
-def _too_large(size: int, limit: int, uid: str) -> Refusal:
-    return Refusal(
-        Reason.TOO_LARGE, f"headers and payload have {size} bytes, the NATS server takes {limit} (max_payload)", uid=uid
-    )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from walnatsd.broker.publisher import PubAck, Publisher
 from walnatsd.config.settings import Emit as Settings
-from walnatsd.emit.request import EmitRequest, Receipt, stored_headers, uid_of
+from walnatsd.emit.request import EmitRequest, Receipt, given_uid, stored_headers, uid_of
 from walnatsd.model.event import Codec, Event
 from walnatsd.model.names import check_event_name
 from walnatsd.model.refusal import Reason, Refusal
@@ -76,7 +76,8 @@ class Emitter:
         budget_s = self._settings.timeout if deadline_s is None else min(deadline_s, self._settings.timeout)
         payload = self._codecs_for(event.codecs).encode(request.payload)
         ack = await self._publish(event, payload, header, uid, budget_s)
-        return Receipt(uid, ack.stream, ack.sequence, ack.duplicate)
+        # of a uid that is new, only our own retry can be the duplicate
+        return Receipt(uid, ack.stream, ack.sequence, ack.duplicate and given_uid(request) != "")
 
     async def _publish(self, event: Event, payload: bytes, header: dict[str, str], uid: str, budget_s: float) -> PubAck:
         size = len(payload)

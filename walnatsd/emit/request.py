@@ -37,29 +37,38 @@ class Receipt:
     duplicate: bool
 
 
+def given_uid(request: EmitRequest) -> str:
+    """Give the uid that the caller chose; empty where it chose none."""
+    if request.uid:
+        return request.uid
+    attributes = {name.lower(): value for name, value in request.headers.items()}
+    source, id_ = attributes.get("ce-source"), attributes.get("ce-id")
+    return f"{source} {id_}" if source and id_ else ""
+
+
 def uid_of(request: EmitRequest) -> str:
     """Give the uid of a request: the given one, else CloudEvents source and id, else a new unique one.
 
     Raises:
         Refusal: INVALID_UID.
     """
-    uid = request.uid
+    uid = given_uid(request)
     if not uid:
-        attributes = {name.lower(): value for name, value in request.headers.items() if name.lower() in _IDENTITY}
-        if len(attributes) < len(_IDENTITY):
-            return uuid.uuid4().hex
-        uid = f"{attributes['ce-source']} {attributes['ce-id']}"
+        return uuid.uuid4().hex
     try:
         return check_uid(uid)
     except ValueError as error:
-        raise Refusal(Reason.INVALID_UID, f"{error}; this one is {uid[:300]!r}") from None
+        made = "" if request.uid else ", made of ce-source and ce-id"
+        raise Refusal(Reason.INVALID_UID, f"{error}; this one is {uid[:300]!r}{made}") from None
 
 
-_IDENTITY = ("ce-source", "ce-id")
+_CONTENT_TYPES = frozenset({"content-type", "ce-datacontenttype"})
 
 
 def stored_headers(request: EmitRequest, uid: str) -> dict[str, str]:
     """Give the headers that a request is stored with.
+
+    The content type of a CloudEvent stands in `ce-datacontenttype` too, as the CloudEvents NATS binding says.
 
     Raises:
         Refusal: INVALID_HEADER.
@@ -71,11 +80,15 @@ def stored_headers(request: EmitRequest, uid: str) -> dict[str, str]:
         check_header_value("trace_id", request.trace_id)
     except ValueError as error:
         raise Refusal(Reason.INVALID_HEADER, str(error), uid=uid) from None
+    names = {name.lower() for name in request.headers}
+    if len(names) < len(request.headers):
+        raise Refusal(Reason.INVALID_HEADER, "a header stands twice; upper and lower case are the same", uid=uid)
     stored = dict(request.headers)
     if request.content_type:
-        for name in [name for name in stored if name.lower() == "content-type"]:
-            del stored[name]
+        stored = {name: value for name, value in stored.items() if name.lower() not in _CONTENT_TYPES}
         stored[headers.CONTENT_TYPE] = request.content_type
+        if any(name.startswith("ce-") for name in names):
+            stored["ce-datacontenttype"] = request.content_type
     stored[headers.MESSAGE_ID] = uid
     if request.trace_id:
         stored[headers.TRACE_ID] = request.trace_id

@@ -24,6 +24,10 @@ class Reason(StrEnum):
     NATS_ERROR = "NATS_ERROR"
     SERVER_VERSION = "SERVER_VERSION"
     NOT_SUPPORTED = "NOT_SUPPORTED"
+    HOST = "HOST"
+    ORIGIN = "ORIGIN"
+    UNKNOWN_PATH = "UNKNOWN_PATH"
+    WRONG_METHOD = "WRONG_METHOD"
 
 
 class Refusal(Exception):  # noqa: N818 - the field's word for an error that is an answer

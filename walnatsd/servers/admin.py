@@ -6,17 +6,18 @@ from aiohttp import web
 from walnatsd.observe.health import Health
 from walnatsd.observe.metrics import CONTENT_TYPE, Metrics
 from walnatsd.servers.administration import Office, add_administration
+from walnatsd.servers.door import Guard, door
 
 
-def admin_app(health: Health, metrics: Metrics, office: Office) -> web.Application:
+def admin_app(health: Health, metrics: Metrics, office: Office, guard: Guard) -> web.Application:
     """Build the application of the administration address: what the monitoring address answers, and administration."""
-    app = monitoring_app(health, metrics)
+    app = monitoring_app(health, metrics, guard)
     add_administration(app, office)
     return app
 
 
-def monitoring_app(health: Health, metrics: Metrics) -> web.Application:
-    """Build the application that answers /livez, /readyz and /metrics."""
+def monitoring_app(health: Health, metrics: Metrics, guard: Guard | None = None) -> web.Application:
+    """Build the application that answers /livez, /readyz and /metrics; without a guard, to everybody."""
 
     async def livez(_request: web.Request) -> web.Response:
         return web.Response(body=b'{"status":"alive"}', content_type="application/json")
@@ -33,7 +34,7 @@ def monitoring_app(health: Health, metrics: Metrics) -> web.Application:
     async def show_metrics(_request: web.Request) -> web.Response:
         return web.Response(body=metrics.render(), headers={"Content-Type": CONTENT_TYPE})
 
-    app = web.Application()
+    app = web.Application(middlewares=[door(guard)])
     app.router.add_get("/livez", livez)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", show_metrics)

@@ -11,7 +11,6 @@ from walnatsd.api.pages import page_of, read_limit
 from walnatsd.api.reload import Reload
 from walnatsd.model.refusal import Reason, Refusal
 from walnatsd.payload.cloudevents import rfc3339
-from walnatsd.servers.http import answering
 
 
 class Office:
@@ -78,13 +77,13 @@ def add_administration(app: web.Application, office: Office) -> None:
         return _json({"added": reloaded.added, "changed": reloaded.changed, "removed": reloaded.removed})
 
     actor = "/admin/v1/actors/{event}/{actor}"
-    app.router.add_get("/admin/v1/events", answering(events), allow_head=False)
-    app.router.add_get("/admin/v1/actors", answering(actors), allow_head=False)
-    app.router.add_post(f"{actor}/pause", answering(pause))
-    app.router.add_post(f"{actor}/resume", answering(resume))
-    app.router.add_delete(actor, answering(delete_actor))
-    app.router.add_delete("/admin/v1/events/{event}", answering(delete_event))
-    app.router.add_post("/admin/v1/reload", answering(reload_file))
+    app.router.add_get("/admin/v1/events", events, allow_head=False)
+    app.router.add_get("/admin/v1/actors", actors, allow_head=False)
+    app.router.add_post(f"{actor}/pause", pause)
+    app.router.add_post(f"{actor}/resume", resume)
+    app.router.add_delete(actor, delete_actor)
+    app.router.add_delete("/admin/v1/events/{event}", delete_event)
+    app.router.add_post("/admin/v1/reload", reload_file)
 
 
 def _page(request: web.Request) -> dict[str, Any]:

@@ -4,24 +4,22 @@ A page of another site can make a browser on this machine send requests here: un
 127.0.0.1 (DNS rebinding; `Host` tells), or straight across sites (`Origin` tells). Contract, section 4.
 """
 
-import ipaddress
 from collections.abc import Awaitable, Callable, Sequence
 from urllib.parse import urlsplit
 
 import orjson
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from walnatsd.api.errors import TABLE, problem
 from walnatsd.config.listen import Tcp, parse_address
 from walnatsd.model.refusal import Reason, Refusal
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-_Door = Callable[[web.Request, _Handler], Awaitable[web.StreamResponse]]
 
 
-def door(listen: str, allowed_hosts: Sequence[str] | None) -> _Door:
-    """Make the door of an address; with None as `allowed_hosts` everybody may come in."""
-    guard = Guard(listen, allowed_hosts) if allowed_hosts is not None else None
+def door(guard: "Guard | None") -> Middleware:
+    """Make the door of an address; without a guard, everybody may come in."""
 
     @web.middleware
     async def come_in(request: web.Request, handler: _Handler) -> web.StreamResponse:
@@ -33,15 +31,15 @@ def door(listen: str, allowed_hosts: Sequence[str] | None) -> _Door:
             return refused(refusal)
         except web.HTTPMethodNotAllowed as error:
             allowed = ", ".join(sorted(error.allowed_methods))
-            what = f"{error.method} is not what this path is for; allowed: {allowed}"
-            return refused(Refusal(Reason.WRONG_METHOD, what), Allow=allowed)
+            what = f"{error.method} is not what {request.path[:200]} is for; allowed: {allowed}"
+            return refused(Refusal(Reason.WRONG_METHOD, what), {"Allow": allowed})
         except web.HTTPNotFound:
             return refused(Refusal(Reason.UNKNOWN_PATH, f"there is nothing at {request.path[:200]}"))
 
     return come_in
 
 
-def refused(refusal: Refusal, **headers: str) -> web.Response:
+def refused(refusal: Refusal, headers: dict[str, str] | None = None) -> web.Response:
     """Write a refusal as an answer."""
     response = web.Response(
         status=TABLE[refusal.reason].http,
@@ -55,59 +53,53 @@ def refused(refusal: Refusal, **headers: str) -> web.Response:
 
 
 class Guard:
-    """Decides by the headers that a browser sets and a page can't.
+    """Decides by two headers that a browser sets and a page can't.
 
-    On loopback, the host must be a loopback name or address, or one of `allowed_hosts`. Elsewhere (other interfaces, Unix
-    sockets) the daemon can't know what it is called, so there only `allowed_hosts` says, where it is given. A page may call
-    from a host that may be called, or from the one that it calls.
+    On loopback, the host must be a loopback name or address, or one of `allowed_hosts` (with a port, or for all ports).
+    Elsewhere (other interfaces, Unix sockets) the daemon can't know what it is called, so only `allowed_hosts` says, where
+    it is given. A page may call from a host that may be called, and from the very host that it calls.
     """
 
     def __init__(self, listen: str, allowed_hosts: Sequence[str]) -> None:
         address = parse_address(listen)
-        self._is_loopback = isinstance(address, Tcp) and address.is_loopback
         self._allowed = frozenset(host.lower() for host in allowed_hosts)
+        self._asks_host = bool(self._allowed) or (isinstance(address, Tcp) and address.is_loopback)
 
     def check(self, hosts: Sequence[str], origins: Sequence[str]) -> None:
         """Let a request pass.
 
         Raises:
-            Refusal: HOST or ORIGIN.
+            Refusal: INVALID_HEADER, HOST or ORIGIN.
         """
-        if len(hosts) > 1:
-            raise Refusal(Reason.INVALID_HEADER, "there is more than one Host header")
-        for host in hosts:
-            if (self._is_loopback or self._allowed) and not self._is_ours(host):
-                raise Refusal(
-                    Reason.HOST, f"this address is not called {host[:100]!r}; if it should be, add that to allowed_hosts"
-                )
+        if len(hosts) > 1 or len(origins) > 1:
+            raise Refusal(Reason.INVALID_HEADER, "Host and Origin may stand once")
+        host = hosts[0].lower() if hosts else ""  # HTTP/1.0 has none, but then it is no browser
+        if host and self._asks_host and not self._is_ours(host):
+            raise Refusal(
+                Reason.HOST, f"this address is not called {host[:100]!r}; if it should be, add that to allowed_hosts"
+            )
         for origin in origins:
-            host = urlsplit_host(origin)
-            if not host or not (self._is_ours(host) or (not self._is_loopback and [host] == [*map(str.lower, hosts)])):
+            caller = _host_of(origin)
+            if not caller or not (self._is_ours(caller) or caller == host):
                 raise Refusal(
                     Reason.ORIGIN,
                     f"a page of {origin[:100]!r} may not call this address; if it should, add its host to allowed_hosts",
                 )
 
     def _is_ours(self, host: str) -> bool:
-        name, _ = _split(host)
-        return name in self._allowed or host.lower() in self._allowed or _is_loopback(name)
+        name = host.rpartition(":")[0] if _has_port(host) else host
+        bare = name.removeprefix("[").removesuffix("]").removesuffix(".")
+        return host in self._allowed or bare in self._allowed or name in self._allowed or Tcp(bare, 0).is_loopback
 
 
-def urlsplit_host(origin: str) -> str:
-    """Give `host` or `host:port` of an origin; empty for `null` and nonsense."""
+def _has_port(host: str) -> bool:
+    before, colon, port = host.rpartition(":")
+    return bool(colon) and port.isdecimal() and (":" not in before or before.endswith("]"))
+
+
+def _host_of(origin: str) -> str:
+    """Give `host` or `host:port` of an origin, in lower case; empty for `null` and nonsense."""
     try:
         return urlsplit(origin).netloc.lower()
     except ValueError:
         return ""
-
-
-def _split(host: str) -> tuple[str, str]:
-    """Split `host:port`, in lower case, without the brackets of IPv6."""
-    name, colon, port = host.lower().rpartition(":")
-    if not colon or not port.isdecimal():
-        name, port = host.lower(), ""
-    return name.removeprefix("[").removesuffix("]").removesuffix("."), port
-
-
-def _is_loopback(name: str) -> bool:
-    return Tcp(name, 0).is_loopback

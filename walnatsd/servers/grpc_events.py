@@ -13,6 +13,9 @@ from walnatsd.model.refusal import Reason, Refusal
 from walnatsd.servers.grpc_errors import refuse, status_of
 from walnatsd.v1 import events_pb2, events_pb2_grpc
 
+_ANSWER_SHARE, _ANSWER_LEAST_S, _ANSWER_MOST_S = 0.1, 0.02, 0.25
+"""What is kept of the caller's deadline for the answer, or it would see its own timeout instead of ours."""
+
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -25,7 +28,7 @@ class EventsServicer(events_pb2_grpc.EventsServicer):
     async def Emit(self, request: events_pb2.EmitRequest, context: Context) -> events_pb2.EmitResponse:  # noqa: N802
         """Store one message."""
         try:
-            receipt = await self._events.emit(_read(request), deadline_s=context.time_remaining())
+            receipt = await self._events.emit(_read(request), deadline_s=_time_left_s(context))
         except Refusal as refusal:
             await refuse(context, refusal)
         return _response(receipt)
@@ -36,7 +39,7 @@ class EventsServicer(events_pb2_grpc.EventsServicer):
         """Store many messages; one result per item, in order."""
         requests = [_read(item) for item in request.items]
         try:
-            results = await self._events.emit_batch(requests, deadline_s=context.time_remaining())
+            results = await self._events.emit_batch(requests, deadline_s=_time_left_s(context))
         except Refusal as refusal:
             await refuse(context, refusal)
         return events_pb2.EmitBatchResponse(items=map(_result, results))
@@ -82,6 +85,14 @@ class EventsServicer(events_pb2_grpc.EventsServicer):
     async def CancelScheduled(self, _request: object, context: Context) -> Never:  # noqa: N802
         """Not yet."""
         await refuse(context, not_yet("CancelScheduled"))
+
+
+def _time_left_s(context: Context) -> float | None:
+    """Give the time until the answer must be on its way for the caller to see it, None where there is no deadline."""
+    left_s = context.time_remaining()
+    if left_s is None:
+        return None
+    return max(0.0, left_s - min(max(left_s * _ANSWER_SHARE, _ANSWER_LEAST_S), _ANSWER_MOST_S))
 
 
 def not_yet(method: str) -> Refusal:

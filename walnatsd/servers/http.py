@@ -1,36 +1,52 @@
 """The HTTP address: emitting with one call."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from urllib.parse import unquote
 
 import orjson
 from aiohttp import web
 
-from walnatsd.api.errors import TABLE, problem
 from walnatsd.api.events import Events
 from walnatsd.emit.request import EmitRequest, Receipt
 from walnatsd.model.refusal import Reason, Refusal
+from walnatsd.servers.door import Guard, door
 
 MAX_BODY_BYTES = 64 << 20
 """The server's own limit; NATS' max_payload is usually far below and gives the better error."""
 _PASSED_ON = frozenset({"traceparent", "tracestate"})
 _WRAPPED = "walnats-header-"
 _PARAMETERS = frozenset({"uid", "delay", "deliver_at", "trace_id", "expected_last_sequence"})
+_LARGEST_SEQUENCE = (1 << 64) - 1
+_STRUCTURED = frozenset({"application/cloudevents+json", "application/cloudevents-batch+json"})
 
-Handler = Callable[[web.Request], Awaitable[web.Response]]
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def http_app(events: Events) -> web.Application:
+def http_app(events: Events, guard: Guard) -> web.Application:
     """Build the application of the HTTP address."""
 
     async def emit(request: web.Request) -> web.Response:
         receipt = await events.emit(await read_emit(request))
         return _json(200 if receipt.duplicate else 201, receipt_json(receipt))
 
-    app = web.Application(client_max_size=MAX_BODY_BYTES)
-    app.router.add_post("/v1/events/{event}", answering(emit))
-    app.router.add_route("*", "/{rest:.*}", answering(_nothing_here))
+    app = web.Application(middlewares=[door(guard)], client_max_size=MAX_BODY_BYTES)
+    event = "/v1/events/{event:[^/]+}"
+    app.router.add_post(event, emit)
+    app.router.add_post(f"{event}/batch", _not_yet("batches of CloudEvents"))
+    app.router.add_post(f"{event}/request", _not_yet("emitting and waiting for an answer"))
+    app.router.add_get(f"{event}/monitor", _not_yet("the live feed"), allow_head=False)
+    app.router.add_get(f"{event}/scheduled", _not_yet("listing delayed emits"), allow_head=False)
+    app.router.add_delete(f"{event}/scheduled/{{uid}}", _not_yet("cancelling delayed emits"))
+    app.router.add_get("/openapi.json", _not_yet("the OpenAPI description"), allow_head=False)
     return app
+
+
+def _not_yet(what: str) -> Handler:
+    """Make the handler of a path that the contract has and this version has not."""
+
+    async def refuse(_request: web.Request) -> web.StreamResponse:
+        raise Refusal(Reason.NOT_SUPPORTED, f"{what}: not supported yet by this version")
+
+    return refuse
 
 
 async def read_emit(request: web.Request) -> EmitRequest:
@@ -41,43 +57,73 @@ async def read_emit(request: web.Request) -> EmitRequest:
     """
     query = request.query
     if unknown := set(query) - _PARAMETERS:
-        raise Refusal(Reason.INVALID_REQUEST, f"unknown parameters: {', '.join(sorted(unknown))}")
-    header = request.headers
-    uid = query.get("uid", "")
-    if not uid and (key := header.get("Idempotency-Key")):
-        uid = key[1:-1] if len(key) >= 2 and key[0] == key[-1] == '"' else key
-    try:
-        payload = await request.read()
-    except web.HTTPRequestEntityTooLarge:
-        raise Refusal(Reason.TOO_LARGE, f"the body is larger than {MAX_BODY_BYTES >> 20} MiB", uid=uid) from None
+        raise Refusal(Reason.INVALID_REQUEST, f"unknown parameters: {', '.join(sorted(unknown))[:200]}")
+    if twice := next((name for name in query if len(query.getall(name)) > 1), None):
+        raise Refusal(Reason.INVALID_REQUEST, f"the parameter {twice} stands twice")
+    uid = query.get("uid") or _idempotency_key(request)
+    content_type = _once(request, "Content-Type")
+    if content_type.partition(";")[0].strip().lower() in _STRUCTURED:
+        raise Refusal(
+            Reason.NOT_SUPPORTED,
+            "CloudEvents in structured and batched mode are not supported yet by this version; use binary mode: ce-* headers",
+            uid=uid,
+        )
     return EmitRequest(
         event=request.match_info["event"],
-        payload=payload,
-        content_type=header.get("Content-Type", ""),
+        payload=await _body(request, uid),
+        content_type=content_type,
         uid=uid,
         trace_id=query.get("trace_id", ""),
-        headers=_message_headers(header),
+        headers=_message_headers(request),
         delayed="delay" in query or "deliver_at" in query,
         expected_last_sequence=_sequence(query.get("expected_last_sequence")),
     )
 
 
-def _message_headers(header: Mapping[str, str]) -> dict[str, str]:
+async def _body(request: web.Request, uid: str) -> bytes:
+    try:
+        return await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        raise Refusal(Reason.TOO_LARGE, f"the body is larger than {MAX_BODY_BYTES >> 20} MiB", uid=uid) from None
+    except web.RequestPayloadError as error:
+        raise Refusal(Reason.INVALID_REQUEST, f"the body can't be read: {error}", uid=uid) from None
+
+
+def _idempotency_key(request: web.Request) -> str:
+    key = _once(request, "Idempotency-Key")
+    return key[1:-1] if len(key) >= 2 and key[0] == key[-1] == '"' else key
+
+
+def _once(request: web.Request, name: str) -> str:
+    """Give the value of a header, empty where there is none.
+
+    Raises:
+        Refusal: INVALID_HEADER: it stands more than once, and nobody can say which one is meant.
+    """
+    values = request.headers.getall(name, [])
+    if len(values) > 1:
+        raise Refusal(Reason.INVALID_HEADER, f"the header {name} stands {len(values)} times")
+    return values[0] if values else ""
+
+
+def _message_headers(request: web.Request) -> dict[str, str]:
     """Pick the headers that are the message's: ce-*, trace context, and what is wrapped in walnats-header-*."""
     picked = {}
-    for name, value in header.items():
+    for name in request.headers:
         lower = name.lower()
-        if lower.startswith("ce-") or lower in _PASSED_ON:
-            picked[lower] = value
+        if lower == "tracestate":  # a list, which may be spread over several headers (W3C Trace Context, section 3.3.1)
+            picked[lower] = ",".join(request.headers.getall(name))
+        elif lower.startswith("ce-") or lower in _PASSED_ON:
+            picked[lower] = _once(request, name)
         elif lower.startswith(_WRAPPED):
-            picked[name[len(_WRAPPED) :]] = value
+            picked[name[len(_WRAPPED) :]] = _once(request, name)
     return picked
 
 
 def _sequence(text: str | None) -> int | None:
     if text is None:
         return None
-    if not text.isdecimal():
+    if not (text.isascii() and text.isdecimal() and len(text) <= 20 and int(text) <= _LARGEST_SEQUENCE):
         raise Refusal(Reason.INVALID_REQUEST, f"expected_last_sequence is a whole number, not {text[:100]!r}")
     return int(text)
 
@@ -94,42 +140,5 @@ def receipt_json(receipt: Receipt) -> dict[str, object]:
     }
 
 
-def answering(handler: Handler) -> Handler:
-    """Answer refusals as problem details."""
-
-    async def answer(request: web.Request) -> web.Response:
-        try:
-            return await handler(request)
-        except Refusal as refusal:
-            return refused(refusal)
-
-    return answer
-
-
-def refused(refusal: Refusal) -> web.Response:
-    """Write a refusal as an answer."""
-    response = web.Response(
-        status=TABLE[refusal.reason].http,
-        body=orjson.dumps(problem(refusal)),
-        content_type="application/problem+json",
-    )
-    if refusal.retry_after_s is not None:
-        response.headers["Retry-After"] = str(max(1, round(refusal.retry_after_s)))
-    return response
-
-
-async def _nothing_here(request: web.Request) -> web.Response:
-    path = unquote(request.path)
-    if request.method != "POST" and path.startswith("/v1/events/"):
-        return _json(405, {"title": "method not allowed", "status": 405, "detail": "emit with POST"}, allow="POST")
-    return _json(
-        404, {"title": "no such path", "status": 404, "detail": "emit with POST /v1/events/{event}; see the README"}
-    )
-
-
-def _json(status: int, body: Mapping[str, object], *, allow: str = "") -> web.Response:
-    kind = "application/problem+json" if status >= 400 else "application/json"
-    response = web.Response(status=status, body=orjson.dumps(body), content_type=kind)
-    if allow:
-        response.headers["Allow"] = allow
-    return response
+def _json(status: int, body: Mapping[str, object]) -> web.Response:
+    return web.Response(status=status, body=orjson.dumps(body), content_type="application/json")
