@@ -11,7 +11,7 @@ from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 
 from walnatsd.api.actors import Actors
-from walnatsd.api.events import MAX_BATCH_BYTES, Events
+from walnatsd.api.events import Events
 from walnatsd.config.listen import Tcp, Unix, parse_address
 from walnatsd.observe.health import Health
 from walnatsd.servers.grpc_actors import ActorsServicer
@@ -20,8 +20,8 @@ from walnatsd.servers.sockets import cannot_listen, open_socket
 from walnatsd.v1 import actors_pb2, actors_pb2_grpc, events_pb2, events_pb2_grpc
 
 SHUTDOWN_TIMEOUT_S = 5.0
-MAX_MESSAGE_BYTES = MAX_BATCH_BYTES + (4 << 20)
-"""A batch of the largest size, and its headers."""
+MAX_MESSAGE_BYTES = 68 << 20
+"""The largest payload that NATS can be told to take, and its headers. gRPC's own answer beyond this has no reason."""
 
 _OPTIONS = (
     ("grpc.so_reuseport", 0),  # two daemons on one port would take turns unnoticed

@@ -81,10 +81,13 @@ async def read_emit(request: web.Request) -> EmitRequest:
 
 
 async def _body(request: web.Request, uid: str) -> bytes:
+    too_large = Refusal(Reason.TOO_LARGE, f"the body is larger than {MAX_BODY_BYTES >> 20} MiB", uid=uid)
+    if (request.content_length or 0) > MAX_BODY_BYTES:
+        raise too_large
     try:
         return await request.read()
     except web.HTTPRequestEntityTooLarge:
-        raise Refusal(Reason.TOO_LARGE, f"the body is larger than {MAX_BODY_BYTES >> 20} MiB", uid=uid) from None
+        raise too_large from None
     except web.RequestPayloadError as error:
         raise Refusal(Reason.INVALID_REQUEST, f"the body can't be read: {error}", uid=uid) from None
 
