@@ -1,0 +1,96 @@
+"""EmitBatch: stored in order, one result per item, the good ones whatever the others are."""
+
+import grpc
+import pytest
+
+from support.daemon import config_text, running
+from support.grpc_calls import refused, refused_status, stubs
+from support.streams import keep_messages, stored
+from walnatsd.v1 import events_pb2
+
+
+def config(nats) -> str:
+    return config_text(nats.url, events=[{"name": "counts"}, {"name": "small", "limits": {"message_size": "1KiB"}}])
+
+
+def batch(*items: events_pb2.EmitRequest) -> events_pb2.EmitBatchRequest:
+    return events_pb2.EmitBatchRequest(items=items)
+
+
+def item(event: str = "counts", payload: bytes = b"1", **fields: object) -> events_pb2.EmitRequest:
+    return events_pb2.EmitRequest(event=event, payload=payload, **fields)
+
+
+async def test_items_are_stored_and_answered_in_order(nats) -> None:
+    async with running(config(nats)) as sidecar, stubs(sidecar.grpc) as calls:
+        await keep_messages(nats)
+        answer = await calls.events.EmitBatch(
+            batch(*(item(payload=str(n).encode(), uid=f"u{n}" if n % 2 else "") for n in range(1000)))
+        )
+    assert [result.ok.sequence for result in answer.items] == list(range(1, 1001))
+    assert all(result.uid == result.ok.uid != "" for result in answer.items)
+    assert [result.uid for result in answer.items[1:6:2]] == ["u1", "u3", "u5"]
+    messages = await stored(nats)
+    assert [int(payload) for payload, _ in messages] == list(range(1000))
+    assert [headers["Nats-Msg-Id"] for _, headers in messages] == [result.uid for result in answer.items]
+
+
+async def test_good_items_are_stored_beside_bad_ones_which_say_what_is_wrong(nats) -> None:
+    async with running(config(nats)) as sidecar, stubs(sidecar.grpc) as calls:
+        await keep_messages(nats)
+        answer = await calls.events.EmitBatch(
+            batch(
+                item(payload=b"first", uid="a"),
+                item("nobody", uid="b"),
+                item(uid="c\n"),
+                item(uid="d", headers={"Nats-Rollup": "all"}),
+                item("small", b"x" * 2000, uid="e"),
+                item(uid="f", expected_last_sequence=99),
+                item(uid="a"),
+                item(payload=b"last", uid="g"),
+            )
+        )
+    first, *bad, twice, last = answer.items
+    assert [result.WhichOneof("result") for result in answer.items] == ["ok", *["error"] * 5, "ok", "ok"]
+    assert (first.ok.duplicate, twice.ok.duplicate, last.ok.duplicate) == (False, True, False)
+    assert twice.ok.sequence == first.ok.sequence
+    told = [refused_status(result.error) for result in bad]
+    assert [(each.code, each.reason) for each in told] == [
+        ("NOT_FOUND", "UNKNOWN_EVENT"), ("INVALID_ARGUMENT", "INVALID_UID"), ("INVALID_ARGUMENT", "INVALID_HEADER"),
+        ("INVALID_ARGUMENT", "TOO_LARGE"), ("ABORTED", "SEQUENCE"),
+    ]  # fmt: skip
+    assert [result.uid for result in bad] == ["b", "", "d", "e", "f"]
+    assert not any(each.maybe_stored for each in told)
+    assert [payload for payload, _ in await stored(nats)] == [b"first", b"last"]
+
+
+@pytest.mark.parametrize(
+    "items",
+    [[item()] * 1001, [item(payload=bytes(1 << 20))] * 16 + [item(payload=b"1")]],
+    ids=["1,001 items", "more than 16 MiB"],
+)
+async def test_a_batch_over_the_limits_is_refused_as_a_whole(nats, items) -> None:
+    async with running(config(nats)) as sidecar, stubs(sidecar.grpc) as calls:
+        await keep_messages(nats)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await calls.events.EmitBatch(batch(*items))
+        answer = await calls.events.EmitBatch(batch(item()))
+    told = refused(caught.value)
+    assert (told.code, told.reason, told.maybe_stored) == ("INVALID_ARGUMENT", "TOO_LARGE", False)
+    assert "at most 1000 items and 16 MiB" in told.message
+    assert answer.items[0].ok.sequence == 1
+
+
+async def test_an_empty_batch_is_fine(nats) -> None:
+    async with running(config(nats)) as sidecar, stubs(sidecar.grpc) as calls:
+        assert not (await calls.events.EmitBatch(batch())).items
+
+
+async def test_items_beyond_what_may_be_in_flight_are_busy_and_the_others_stored(nats) -> None:
+    text = config_text(nats.url, events=[{"name": "counts"}], emit={"max_in_flight": 10})
+    async with running(text) as sidecar, stubs(sidecar.grpc) as calls:
+        await keep_messages(nats)
+        answer = await calls.events.EmitBatch(batch(*[item()] * 15))
+    assert [result.WhichOneof("result") for result in answer.items] == ["ok"] * 10 + ["error"] * 5
+    assert {refused_status(result.error).reason for result in answer.items[10:]} == {"BUSY"}
+    assert len(await stored(nats)) == 10

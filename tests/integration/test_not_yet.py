@@ -1,0 +1,86 @@
+"""What the contract has and this version has not is answered honestly: not supported yet."""
+
+from typing import Any
+
+import grpc
+import pytest
+
+from support.daemon import config_text, running
+from support.doors import read_answer, refusal
+from support.grpc_calls import refused, stubs
+from support.streams import keep_messages, stored
+from walnatsd.v1 import actors_pb2, events_pb2
+
+EMIT = events_pb2.EmitRequest(event="counts", payload=b"1")
+
+
+async def first(call: Any) -> Any:
+    """The answer of a call, the first one of a stream."""
+    if hasattr(call, "read"):
+        return await call.read()
+    return await call
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("EmitStream", lambda stubs: stubs.events.EmitStream(iter([EMIT]))),
+        ("Call", lambda stubs: stubs.events.Call(events_pb2.CallRequest(emit=EMIT))),
+        ("Monitor", lambda stubs: stubs.events.Monitor(events_pb2.MonitorRequest())),
+        ("ListScheduled", lambda stubs: stubs.events.ListScheduled(events_pb2.ListScheduledRequest(event="counts"))),
+        (
+            "CancelScheduled",
+            lambda stubs: stubs.events.CancelScheduled(events_pb2.CancelScheduledRequest(event="counts")),
+        ),
+        ("Listen", lambda stubs: stubs.actors.Listen(iter([actors_pb2.ListenRequest()]))),
+    ],
+)
+async def test_methods_of_later_versions_are_unimplemented(nats, name, call) -> None:
+    async with running(config_text(nats.url, events=[{"name": "counts"}])) as sidecar, stubs(sidecar.grpc) as calls:
+        await keep_messages(nats)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await first(call(calls))
+    told = refused(caught.value)
+    assert (told.code, told.reason, told.maybe_stored) == ("UNIMPLEMENTED", "NOT_SUPPORTED", False)
+    assert told.message == f"{name} is not supported yet by this version"
+    assert await stored(nats) == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers"),
+    [
+        ("POST", "/v1/events/counts?delay=5", {}),
+        ("POST", "/v1/events/counts?deliver_at=2030-01-01T00:00:00Z", {}),
+        ("POST", "/v1/events/counts", {"Content-Type": "application/cloudevents+json; charset=utf-8"}),
+        ("POST", "/v1/events/counts", {"Content-Type": "application/CloudEvents-batch+json"}),
+        ("POST", "/v1/events/counts/batch", {"Content-Type": "application/cloudevents-batch+json"}),
+        ("POST", "/v1/events/counts/request?timeout=1", {}),
+        ("GET", "/v1/events/counts/monitor", {}),
+        ("GET", "/v1/events/counts/scheduled", {}),
+        ("DELETE", "/v1/events/counts/scheduled/a%20uid", {}),
+        ("GET", "/openapi.json", {}),
+    ],
+)
+async def test_http_calls_of_later_versions_are_answered_with_501(nats, method, path, headers) -> None:
+    async with running(config_text(nats.url, events=[{"name": "counts"}])) as sidecar:
+        await keep_messages(nats)
+        url = f"http://{sidecar.http}{path}"
+        data = b"[]" if method == "POST" else None
+        async with sidecar.session.request(method, url, data=data, headers=headers) as response:
+            told = refusal(await read_answer(response))
+    assert (told.code, told.reason) == ("501", "NOT_SUPPORTED")
+    assert "not supported yet" in told.message
+    assert await stored(nats) == []
+
+
+@pytest.mark.parametrize("when", ["delay", "deliver_at"])
+async def test_a_delay_over_grpc_is_refused_and_nothing_is_emitted_early(nats, when) -> None:
+    request = events_pb2.EmitRequest(event="counts", uid="u")
+    getattr(request, when).FromSeconds(5)
+    async with running(config_text(nats.url, events=[{"name": "counts"}])) as sidecar, stubs(sidecar.grpc) as calls:
+        await keep_messages(nats)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await calls.events.Emit(request)
+    told = refused(caught.value)
+    assert (told.code, told.reason, told.uid) == ("UNIMPLEMENTED", "NOT_SUPPORTED", "u")
+    assert await stored(nats) == []
