@@ -1,13 +1,15 @@
 """The doors that a message comes in by: gRPC and HTTP, over TCP and over Unix sockets, behind one face."""
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Any, Protocol
+from urllib.parse import quote
 
 import aiohttp
 import grpc
 import pytest
+from multidict import CIMultiDict
+from yarl import URL
 
 from support.daemon import Sidecar
 from support.grpc_calls import Refused, refused, stubs
@@ -61,13 +63,13 @@ class Http:
         **query: str | int,
     ) -> Receipt | Refused:
         own = {"traceparent", "tracestate"}
-        sent = {
-            name if name.startswith("ce-") or name in own else f"walnats-header-{name}": value
+        sent = CIMultiDict(
+            (name if name.startswith("ce-") or name in own else f"walnats-header-{name}", value)
             for name, value in (headers or {}).items()
-        }
+        )
         if content_type:
             sent["Content-Type"] = content_type
-        url = f"http://{self._address}/v1/events/{event}"
+        url = URL(f"http://{self._address}/v1/events/{quote(event, safe='')}", encoded=True)
         async with self._session.post(
             url, data=payload, headers=sent, params=query, skip_auto_headers=("Content-Type",)
         ) as response:
@@ -121,10 +123,3 @@ def refusal(answer: Receipt | Refused) -> Refused:
 
 
 both_doors = pytest.mark.parametrize("kind", ["grpc", "http"])
-STATUS = {
-    "NOT_FOUND": "404", "INVALID_ARGUMENT": "400", "RESOURCE_EXHAUSTED": "429", "ABORTED": "409", "UNAVAILABLE": "503",
-}  # fmt: skip
-
-
-async def gather(*calls: Any) -> list[Any]:
-    return await asyncio.gather(*calls)

@@ -15,6 +15,7 @@ from walnatsd.api.events import Events
 from walnatsd.config.listen import Tcp, Unix, parse_address
 from walnatsd.observe.health import Health
 from walnatsd.servers.grpc_actors import ActorsServicer
+from walnatsd.servers.grpc_errors import Services
 from walnatsd.servers.grpc_events import EventsServicer
 from walnatsd.servers.sockets import cannot_listen, open_socket
 from walnatsd.v1 import actors_pb2, actors_pb2_grpc, events_pb2, events_pb2_grpc
@@ -41,8 +42,10 @@ async def serve_grpc(listen: str, events: Events, actors: Actors, health: Health
         ListenError: The address can't be listened on.
     """
     server = grpc.aio.server(options=_OPTIONS)
-    events_pb2_grpc.add_EventsServicer_to_server(EventsServicer(events), server)
-    actors_pb2_grpc.add_ActorsServicer_to_server(ActorsServicer(actors), server)
+    services = Services()
+    events_pb2_grpc.add_EventsServicer_to_server(EventsServicer(events), services)  # type: ignore[arg-type]
+    actors_pb2_grpc.add_ActorsServicer_to_server(ActorsServicer(actors), services)  # type: ignore[arg-type]
+    services.add_to(server)
     health_servicer = HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     reflection.enable_server_reflection((*_SERVICES, "grpc.health.v1.Health", reflection.SERVICE_NAME), server)

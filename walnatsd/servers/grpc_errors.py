@@ -1,14 +1,16 @@
 """Refusals as gRPC statuses with details."""
 
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 import grpc
 from google.protobuf import any_pb2
+from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from walnatsd.api.errors import DOMAIN, TABLE
-from walnatsd.model.refusal import Refusal
+from walnatsd.model.refusal import Reason, Refusal
 
 
 def status_of(refusal: Refusal) -> status_pb2.Status:
@@ -31,6 +33,47 @@ async def refuse(context: grpc.aio.ServicerContext[Any, Any], refusal: Refusal) 
     """Answer a refusal with its status; the call ends here."""
     await context.abort_with_status(rpc_status.to_status(status_of(refusal)))
     raise AssertionError("a call goes on after it was aborted")
+
+
+class Services:
+    """Takes the server's place where generated code adds its handlers, so that `add_to` can make them refuse in words.
+
+    gRPC itself answers a request that can't be parsed with UNKNOWN and the name of an exception.
+    """
+
+    def __init__(self) -> None:
+        self._handlers: dict[str, Mapping[str, Any]] = {}
+
+    def add_generic_rpc_handlers(self, _handlers: object) -> None:
+        """Wait for the names of the methods, which come next."""
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
+        """Take the methods of a service."""
+        self._handlers[service] = handlers
+
+    def add_to(self, server: grpc.aio.Server) -> None:
+        """Add all of them to the server."""
+        for service, handlers in self._handlers.items():
+            readable = {name: _readable(handler) for name, handler in handlers.items()}
+            server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, readable),))
+
+
+def _readable(handler: Any) -> Any:
+    if handler.unary_unary is None:
+        return handler
+
+    def read(raw: bytes) -> Any:
+        try:
+            return handler.request_deserializer(raw)
+        except DecodeError as error:
+            return Refusal(Reason.INVALID_REQUEST, str(error))
+
+    async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        if isinstance(request, Refusal):
+            await refuse(context, request)
+        return await handler.unary_unary(request, context)
+
+    return grpc.unary_unary_rpc_method_handler(answer, read, handler.response_serializer)
 
 
 def _packed(message: Any) -> any_pb2.Any:

@@ -68,6 +68,12 @@ async def read_emit(request: web.Request) -> EmitRequest:
             "CloudEvents in structured and batched mode are not supported yet by this version; use binary mode: ce-* headers",
             uid=uid,
         )
+    if (coding := _once(request, "Content-Encoding").lower()) not in ("", "identity"):
+        raise Refusal(
+            Reason.INVALID_HEADER,
+            f"the body is the payload as it is, without Content-Encoding {coding[:100]!r}",
+            uid=uid,
+        )
     return EmitRequest(
         event=request.match_info["event"],
         payload=await _body(request, uid),
@@ -89,7 +95,8 @@ async def _body(request: web.Request, uid: str) -> bytes:
     except web.HTTPRequestEntityTooLarge:
         raise too_large from None
     except web.RequestPayloadError as error:
-        raise Refusal(Reason.INVALID_REQUEST, f"the body can't be read: {error}", uid=uid) from None
+        why = " ".join(str(error).removeprefix("400, message:").split())
+        raise Refusal(Reason.INVALID_REQUEST, f"the body can't be read: {why}", uid=uid) from None
 
 
 def _idempotency_key(request: web.Request) -> str:
@@ -116,11 +123,19 @@ def _message_headers(request: web.Request) -> dict[str, str]:
         lower = name.lower()
         if lower == "tracestate":  # a list, which may be spread over several headers (W3C Trace Context, section 3.3.1)
             picked[lower] = ",".join(request.headers.getall(name))
-        elif lower.startswith("ce-") or lower in _PASSED_ON:
+        elif _is_own(lower):
             picked[lower] = _once(request, name)
         elif lower.startswith(_WRAPPED):
-            picked[name[len(_WRAPPED) :]] = _once(request, name)
+            inner = name[len(_WRAPPED) :]
+            if inner in picked or (inner.lower() in request.headers and _is_own(inner.lower())):
+                raise Refusal(Reason.INVALID_HEADER, f"the header {inner} stands twice, once in {_WRAPPED}*")
+            picked[inner] = _once(request, name)
     return picked
+
+
+def _is_own(lower: str) -> bool:
+    """Whether a header is the message's without being wrapped."""
+    return lower.startswith("ce-") or lower in _PASSED_ON
 
 
 def _sequence(text: str | None) -> int | None:
