@@ -36,10 +36,11 @@ def config_text(nats_url: str, **parts: Any) -> str:
 class Sidecar:
     """A daemon, seen from its addresses."""
 
-    def __init__(self, grpc: str, http: str, admin: str) -> None:
+    def __init__(self, grpc: str, http: str, admin: str, monitoring: str = "") -> None:
         self.grpc = grpc
         self.http = http
         self.admin = admin
+        self.monitoring = monitoring
         self.session = aiohttp.ClientSession()
 
     async def emit(self, event: str, payload: bytes | str, **options: Any) -> dict[str, Any]:
@@ -78,7 +79,8 @@ class Sidecar:
 async def running(text: str, *, file: str | None = None, ready: bool = True) -> AsyncIterator[Sidecar]:
     """A daemon in this process; given when it is ready."""
     async with daemon.running(load_text(text, file=file, environ={})) as started:
-        sidecar = Sidecar(started.addresses.grpc, started.addresses.http, started.addresses.admin)
+        at = started.addresses
+        sidecar = Sidecar(at.grpc, at.http, at.admin, at.monitoring)
         try:
             if ready:
                 async with asyncio.timeout(15):
@@ -160,7 +162,7 @@ class Process:
                 line = {"message": raw.decode(errors="replace")}
             self.lines.append(line)
             if line.get("message") == "listening":
-                self.sidecar = Sidecar(line["grpc"], line["http"], line["admin"])
+                self.sidecar = Sidecar(line["grpc"], line["http"], line["admin"], line.get("monitoring", ""))
                 self._listening.set()
         self._listening.set()
 

@@ -1,0 +1,56 @@
+"""Pages of other sites can't use a browser on this machine to reach the daemon."""
+
+import pytest
+
+from support.daemon import config_text, running
+from support.streams import keep_messages, stored
+
+EVIL = [
+    ({"Host": "evil.example:7521"}, "HOST", "'evil.example:7521'"),
+    ({"Origin": "https://evil.example"}, "ORIGIN", "'https://evil.example'"),
+    ({"Origin": "null"}, "ORIGIN", "'null'"),
+]
+
+
+@pytest.mark.parametrize(("headers", "reason", "named"), EVIL)
+async def test_a_cross_site_post_emits_nothing(nats, headers, reason, named) -> None:
+    async with running(config_text(nats.url, events=[{"name": "counts"}])) as sidecar:
+        await keep_messages(nats)
+        status, answer = await sidecar.try_emit("counts", "1", headers={"Content-Type": "text/plain"} | headers)
+        metrics = await sidecar.metrics()
+    assert (status, answer["reason"]) == (403, reason)
+    assert named in answer["detail"]
+    assert "allowed_hosts" in answer["detail"]
+    assert await stored(nats) == []
+    assert not any(name.startswith("walnatsd_emits_total") for name in metrics)
+
+
+@pytest.mark.parametrize(("headers", "reason", "_named"), EVIL)
+@pytest.mark.parametrize("path", ["/metrics", "/readyz", "/livez", "/nonsense"])
+async def test_the_admin_address_answers_no_page_of_another_site(nats, headers, reason, _named, path) -> None:
+    async with (
+        running(config_text(nats.url)) as sidecar,
+        sidecar.session.get(f"http://{sidecar.admin}{path}", headers=headers) as response,
+    ):
+        assert response.status == 403
+        assert (await response.json(content_type=None))["reason"] == reason
+
+
+async def test_allowed_hosts_may_call_and_be_called(nats) -> None:
+    parts = {"listen": "127.0.0.1:0", "allowed_hosts": ["warehouse.example"]}
+    text = config_text(nats.url, events=[{"name": "counts"}], http=parts, admin=parts)
+    headers = {"Host": "warehouse.example", "Origin": "https://warehouse.example"}
+    async with running(text) as sidecar:
+        assert (await sidecar.try_emit("counts", "1", headers=headers))[0] == 201
+        assert (await sidecar.try_emit("counts", "1", headers={"Host": "evil.example"}))[0] == 403
+        async with sidecar.session.get(f"http://{sidecar.admin}/livez", headers=headers) as response:
+            assert response.status == 200
+
+
+async def test_the_monitoring_address_may_be_called_by_any_name(nats) -> None:
+    async with running(config_text(nats.url, monitoring={"listen": "127.0.0.1:0"})) as sidecar:
+        address = sidecar.monitoring
+        async with sidecar.session.get(f"http://{address}/metrics", headers={"Host": "10.1.2.3:7523"}) as response:
+            assert response.status == 200
+        async with sidecar.session.get(f"http://{address}/nonsense") as response:
+            assert (response.status, (await response.json(content_type=None))["reason"]) == (404, "UNKNOWN_PATH")
