@@ -104,7 +104,7 @@ async def running(loaded: Loaded) -> AsyncIterator[Daemon]:
         )
         outfitter = Outfitter(session, loaded)
         roster = Roster(jetstream, config.nats.manage, sidecar, outfitter.equip, health=health, metrics=metrics)
-        roster.declare(config.events)
+        roster.declare(config.events, config.actors)
         emitter = Emitter(publisher, roster.find_event, outfitter.codecs_for, config.emit, metrics)
         events, actors = Events(emitter, roster), Actors(roster)
         watch = Watch(connection, jetstream, roster, metrics)

@@ -1,5 +1,6 @@
 """Declarations that come over gRPC, checked by the very types that check the config file."""
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -11,6 +12,9 @@ from walnatsd.model.actor import Actor
 from walnatsd.model.declared import Declared
 from walnatsd.model.event import Event
 from walnatsd.model.refusal import Reason, Refusal
+
+_SECRET = re.compile(r"\s*\{\s*\"?(env|file)\"?\s*:.*\}\s*", re.DOTALL)
+"""A reference as the config file has it; the message has text only."""
 
 D = TypeVar("D", bound=Declared)
 
@@ -30,6 +34,12 @@ def read_actor(data: Mapping[str, Any]) -> Actor:
     Raises:
         Refusal: INVALID_DECLARATION, with all problems.
     """
+    if problems := [
+        Problem(("headers", name), "secrets are refused in registrations; declare the actor in the config file")
+        for name, value in data.get("headers", {}).items()
+        if _SECRET.fullmatch(value)
+    ]:
+        raise _invalid(Actor, data, problems)
     actor = _read(Actor, data, lambda wrapped: checks.not_supported_yet({"actors": [wrapped]}))
     if problems := list(checks.expressions_compile(actor, ())):
         raise _invalid(Actor, data, problems)

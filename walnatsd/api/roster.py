@@ -87,11 +87,12 @@ class Roster:
 
     # ---- from the config file
 
-    def declare(self, events: Iterable[Event]) -> None:
-        """Take the events of the config file in, so that emits know them before NATS is there."""
+    def declare(self, events: Iterable[Event], actors: Iterable[Actor]) -> None:
+        """Take what the config file declares in: emits know it before NATS is there, and registrations leave it alone."""
         for event in events:
             self._events[event.name] = event
             self._from_file.add(event.name)
+        self._from_file.update((actor.event, actor.name) for actor in actors)
 
     async def check(self, events: Iterable[Event], actors: Iterable[Actor]) -> list[str]:
         """See what NATS would not accept of these declarations; nothing is written. Raises BrokerError."""
@@ -131,7 +132,7 @@ class Roster:
             if isinstance(name, str):
                 self._events.pop(name, None)
             self._health.clear(f"event {name}" if isinstance(name, str) else _part_of(*name))
-        self.declare(events)
+        self.declare(events, actors)
         await self.register_file(
             [event for event in events if event in changed], [actor for actor in actors if actor in changed]
         )
@@ -148,14 +149,20 @@ class Roster:
     async def register_file(self, events: Iterable[Event], actors: Iterable[Actor]) -> None:
         """Register what the config file declares, however often that takes, and start the actors."""
         events, actors = list(events), list(actors)
+        names = {event.name for event in events}
         await _all(
-            self._until_registered(f"event {event.name}", functools.partial(self._write_event, event))
-            for event in events
+            [
+                *(self._bring_up_event(event, [a for a in actors if a.event == event.name]) for event in events),
+                *(self._bring_up(actor) for actor in actors if actor.event not in names),
+            ]
         )
+
+    async def _bring_up_event(self, event: Event, actors: Iterable[Actor]) -> None:
+        """Register an event, then its actors. Those of other events don't wait for it."""
+        await self._until_registered(f"event {event.name}", lambda: self._write_event(event))
         await _all(self._bring_up(actor) for actor in actors)
 
     async def _bring_up(self, actor: Actor) -> None:
-        self._from_file.add((actor.event, actor.name))
         await self._until_registered(_part(actor), lambda: self._write_actor(actor))
         self._start(actor)
 

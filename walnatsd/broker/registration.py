@@ -18,6 +18,7 @@ from walnatsd.model.refusal import Reason, Refusal
 _UNLIMITED = -1
 _NAME_IN_USE = 10148  # a consumer is created that exists with another config
 _STREAM_EXISTS = 10058
+_TEMPORARY = 503
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +76,9 @@ async def register_event(
             raise _not_accepted(f"the stream {event.stream!r} of the event {event.name!r}", error) from None
         return Registered(created=True)
     change = stream_change(event, info["config"], info["state"], force=force)
-    if dry_run:
-        return Registered(updated=tuple(change.updated), drift=tuple(change.drift))
     what = f"the stream {event.stream!r}"
-    return await _write(jetstream, f"STREAM.UPDATE.{event.stream}", change, change.config, manage, what)
+    update = f"STREAM.UPDATE.{event.stream}"
+    return await _write(jetstream, update, change, change.config, manage, what, dry_run=dry_run)
 
 
 def new_stream(event: Event) -> dict[str, Any]:
@@ -106,17 +106,27 @@ def stream_change(event: Event, config: Mapping[str, Any], state: Mapping[str, A
             f"the stream {event.stream!r} has the retention {config.get('retention')!r}; an event's is 'interest', and "
             "NATS can't change it; rename the event, or remove the stream if it is unused",
         )
+    if config.get("no_ack"):
+        raise Refusal(
+            Reason.CONFLICT,
+            f"the stream {event.stream!r} does not acknowledge what it stores (no_ack), so nobody could know that a message "
+            "is stored; rename the event, or switch that off",
+        )
     change = Change(dict(config))
     for path, name, value in _stream_keys(event, declared_only=True):
         present = config.get(name, _SERVER_DEFAULTS.get(name))
         if present == value:
             continue
-        reason = _FIXED_STREAM_KEYS.get(name) or ("" if force else _what_is_lost(name, value, present, state))
+        reason = _FIXED_STREAM_KEYS.get(name) or ("" if force else _what_is_lost(name, value, present, config, state))
         if reason:
             change.drift.append(f"{path}: declared {value}, the stream has {present}: {reason}")
         else:
             change.config[name] = value
             change.updated.append(path)
+    age, window = change.config.get("max_age", 0), change.config.get("duplicate_window", 0)
+    if age and window > age and "duplicate_window" not in event.model_fields_set:
+        change.config["duplicate_window"] = age  # the server wants it no longer than the age
+        change.updated.append("duplicate_window")
     return change
 
 
@@ -159,19 +169,26 @@ def _duplicate_window_ns(event: Event) -> int:
     return _ns(window_s)
 
 
-def _what_is_lost(name: str, value: int, present: int, state: Mapping[str, Any]) -> str:
+def _what_is_lost(name: str, value: Any, present: Any, config: Mapping[str, Any], state: Mapping[str, Any]) -> str:
     """Say why an update would lose something; empty where it would not."""
+    messages, size = state.get("messages", 0), state.get("bytes", 0)
     remedy = "; walnatsd apply --force writes it"
     if name == "num_replicas" and value < present:
         return f"it would reduce the replicas{remedy}"
     if value == _UNLIMITED:
         return ""
-    if name == "max_msgs" and state.get("messages", 0) > value:
-        return f"it would discard {state['messages'] - value} stored messages{remedy}"
-    if name == "max_bytes" and state.get("bytes", 0) > value:
-        return f"it would discard about {state['bytes'] - value} bytes of stored messages{remedy}"
-    if name == "max_age" and value and (not present or value < present) and state.get("messages", 0):
-        return f"it would discard stored messages older than that{remedy}"
+    if name == "max_msgs" and messages > value:
+        return f"it would discard {messages - value} stored messages{remedy}"
+    if name == "max_bytes" and size > value:
+        return f"it would discard about {size - value} bytes of stored messages{remedy}"
+    if name == "max_age" and value and (not present or value < present) and messages:
+        return f"it would discard stored messages as they get older than that{remedy}"
+    if (
+        name == "discard"
+        and value == "old"
+        and (messages > config.get("max_msgs", _UNLIMITED) > 0 or size > config.get("max_bytes", _UNLIMITED) > 0)
+    ):
+        return f"it would discard stored messages beyond the limits{remedy}"
     return ""
 
 
@@ -202,10 +219,8 @@ async def register_actor(jetstream: JetStream, actor: Actor, manage: Manage, *, 
             raise _not_accepted(what, error) from None
         return Registered(created=True)
     change = consumer_change(actor, info["config"])
-    if dry_run:
-        return Registered(updated=tuple(change.updated), drift=tuple(change.drift))
     body = {"stream_name": actor.stream, "action": "update", "config": change.config}
-    return await _write(jetstream, where, change, body, manage, what)
+    return await _write(jetstream, where, change, body, manage, what, dry_run=dry_run)
 
 
 def new_consumer(actor: Actor) -> dict[str, Any]:
@@ -265,28 +280,32 @@ def _consumer_keys(actor: Actor, *, declared_only: bool) -> list[tuple[str, str,
         keys = [key for key in keys if key[0] in actor.model_fields_set]
     # On interest retention a message that used up the server's max_deliver stays stored for ever, so walnatsd counts
     # attempts itself; the server's backoff would override the delay of a nak.
-    return [*keys, ("retry", "max_deliver", _UNLIMITED), ("retry", "backoff", None)]
+    # An actor gets the payload, whatever the consumer was made for.
+    return [*keys, ("retry", "max_deliver", _UNLIMITED), ("retry", "backoff", None), ("payload", "headers_only", None)]
 
 
 # ---- both
 
 
 async def _write(
-    jetstream: JetStream, operation: str, change: Change, body: Any, manage: Manage, what: str
+    jetstream: JetStream, operation: str, change: Change, body: Any, manage: Manage, what: str, *, dry_run: bool
 ) -> Registered:
     if not change.updated:
         return Registered(drift=tuple(change.drift))
     if not manage.update:
         drift = [*change.drift, *(f"{path}: differs, and nats.manage.update is false" for path in change.updated)]
         return Registered(drift=tuple(drift))
-    try:
-        await jetstream.request(operation, body)
-    except ApiError as error:
-        raise _not_accepted(what, error) from None
+    if not dry_run:
+        try:
+            await jetstream.request(operation, body)
+        except ApiError as error:
+            raise _not_accepted(what, error) from None
     return Registered(updated=tuple(dict.fromkeys(change.updated)), drift=tuple(change.drift))
 
 
 def _not_accepted(what: str, error: ApiError) -> Refusal:
+    if error.code == _TEMPORARY:
+        return Refusal(Reason.NATS_UNAVAILABLE, f"JetStream can't register {what} now: {error}", retry_after_s=1.0)
     return Refusal(Reason.CONFLICT, f"NATS does not accept {what}: {error}")
 
 

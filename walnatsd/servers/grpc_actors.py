@@ -6,7 +6,7 @@ import grpc
 
 from walnatsd.api.actors import Actors
 from walnatsd.api.declarations import read_actor
-from walnatsd.model.refusal import Refusal
+from walnatsd.model.refusal import Reason, Refusal
 from walnatsd.servers.grpc_errors import refuse
 from walnatsd.servers.grpc_events import declaration, not_yet
 from walnatsd.v1 import actors_pb2, actors_pb2_grpc
@@ -51,6 +51,11 @@ def _declaration(actor: actors_pb2.Actor) -> dict[str, Any]:
     if actor.HasField("retry"):
         retry = dict(data["retry"])
         if retry.pop("unlimited", False):
+            if "max_attempts" in retry:
+                raise Refusal(
+                    Reason.INVALID_DECLARATION,
+                    f"the actor {actor.name!r} can't be registered: retry: unlimited and max_attempts exclude each other",
+                )
             retry["max_attempts"] = None
         data["retry"] = retry
     if actor.HasField("order_by") and actor.order_by.HasField("pointer"):
