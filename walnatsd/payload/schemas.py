@@ -124,7 +124,7 @@ class Protobuf:
 
 def _in_words(error: Any) -> str:
     place = _pointer(error.instance_path)
-    return (f"{place}: " if place else "") + error.message[:MAX_ERROR_LENGTH]
+    return (f"{place}: " if place else "") + str(error.message)[:MAX_ERROR_LENGTH]
 
 
 def _read_json(path: Path) -> Any:
