@@ -122,6 +122,21 @@ class Protobuf:
             raise SchemaError(f"the payload is no {self._name}: {missing} is missing")
 
 
+def inlined_json_schema(path: str) -> Any:
+    """Read a JSON Schema with what it refers to written in place; what refers to itself stays a reference.
+
+    Raises:
+        ValueError: It can't be read; in words.
+    """
+    import jsonschema_rs  # noqa: PLC0415 - optional
+
+    schema = _read_json(Path(path))
+    try:
+        return jsonschema_rs.dereference(schema, retriever=_read_uri, base_uri=Path(path).absolute().as_uri())
+    except (ValueError, jsonschema_rs.ReferencingError) as error:
+        raise ValueError(f"{path}: {_first_line(error)}") from None
+
+
 def _in_words(error: Any) -> str:
     place = _pointer(error.instance_path)
     return (f"{place}: " if place else "") + str(error.message)[:MAX_ERROR_LENGTH]

@@ -1,0 +1,1 @@
+"""Documents from declarations: AsyncAPI, D2, Mermaid."""
