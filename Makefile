@@ -46,7 +46,7 @@ PIN_WITH_HASHES := $(PIP_COMPILE) --generate-hashes --constraint requirements/de
 lock: $(READY)
 	$(PIP_COMPILE) --all-extras pyproject.toml clients/python/pyproject.toml requirements/dev.in \
 		-o requirements/dev.txt
-	$(PIN_WITH_HASHES) --extra nkeys --extra cel --extra embedded -o requirements/run.txt
+	$(PIN_WITH_HASHES) --extra nkeys --extra cel --extra fernet --extra jsonschema --extra embedded -o requirements/run.txt
 	$(PIN_WITH_HASHES) --only-build-deps --build-deps-for wheel -o requirements/build.txt
 
 clean:

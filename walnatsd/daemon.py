@@ -105,7 +105,9 @@ async def running(loaded: Loaded) -> AsyncIterator[Daemon]:
         outfitter = Outfitter(session, loaded)
         roster = Roster(jetstream, config.nats.manage, sidecar, outfitter.equip, health=health, metrics=metrics)
         roster.declare(config.events, config.actors)
-        emitter = Emitter(publisher, roster.find_event, outfitter.codecs_for, config.emit, metrics)
+        emitter = Emitter(
+            publisher, roster.find_event, outfitter.codecs_for, outfitter.schema_for, config.emit, metrics
+        )
         events, actors = Events(emitter, roster), Actors(roster)
         watch = Watch(connection, jetstream, roster, metrics)
         reload = Reload(roster, loaded, outfitter.use)

@@ -29,6 +29,7 @@ TABLE: dict[Reason, Row] = {
     Reason.INVALID_REQUEST: Row("INVALID_ARGUMENT", 400, "bad request"),
     Reason.INVALID_DECLARATION: Row("INVALID_ARGUMENT", 400, "bad declaration"),
     Reason.INVALID_CONFIG: Row("INVALID_ARGUMENT", 400, "bad config"),
+    Reason.SCHEMA: Row("INVALID_ARGUMENT", 422, "the payload does not fit the event's schema"),
     Reason.TOO_LARGE: Row("INVALID_ARGUMENT", 413, "too large"),
     Reason.CONFLICT: Row("FAILED_PRECONDITION", 409, "conflicts with what is in NATS"),
     Reason.EVENT_FULL: Row("RESOURCE_EXHAUSTED", 507, "the event is full"),

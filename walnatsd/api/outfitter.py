@@ -8,8 +8,9 @@ from walnatsd.config.load import Loaded
 from walnatsd.dispatch.actor_loop import Equipment
 from walnatsd.dispatch.screen import Screen
 from walnatsd.model.actor import Actor
-from walnatsd.model.event import Codec, Event
+from walnatsd.model.event import Codec, Event, Schema
 from walnatsd.payload.codecs import Codecs, open_codecs
+from walnatsd.payload.schemas import PayloadSchema, open_schema
 from walnatsd.webhook.probe import answers_well
 from walnatsd.webhook.webhook import Webhook, calling
 
@@ -21,11 +22,13 @@ class Outfitter:
         self._session = session
         self._loaded = loaded
         self._codecs: dict[tuple[Codec, ...], Codecs] = {}
+        self._schemas: dict[Schema, PayloadSchema] = {}
 
     def use(self, loaded: Loaded) -> None:
         """Go by another config from now on."""
         self._loaded = loaded
         self._codecs = {}
+        self._schemas = {}
 
     def equip(self, actor: Actor, event: Event) -> Equipment:
         """Give what the loop of an actor works with."""
@@ -42,3 +45,10 @@ class Outfitter:
         if codecs is None:
             codecs = self._codecs[declared] = open_codecs(declared, self._loaded.secrets.reveal)
         return codecs
+
+    def schema_for(self, declared: Schema) -> PayloadSchema:
+        """Give the compiled schema of an event. That it can be used was tried when the config was loaded."""
+        schema = self._schemas.get(declared)
+        if schema is None:
+            schema = self._schemas[declared] = open_schema(declared)
+        return schema

@@ -28,8 +28,6 @@ _NOT_YET: tuple[tuple[str | None, ...], ...] = (
     ("admin", "tls"),
     ("auth", "tokens"),
     ("events", None, "min_actors"),
-    ("events", None, "schema"),
-    ("events", None, "example"),
     ("actors", None, "order_by"),
 )
 _HARMLESS: Mapping[str, object] = {"min_actors": 0}

@@ -3,15 +3,19 @@
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
+import orjson
+
 from walnatsd.config import checks
 from walnatsd.config.problems import Location, Problem
 from walnatsd.config.settings import Config, NatsTls
 from walnatsd.config.tls import client_context
 from walnatsd.model.actor import Actor, ActorTls
 from walnatsd.model.declared import Secret
-from walnatsd.model.headers import check_header_value
+from walnatsd.model.event import Event
+from walnatsd.model.headers import DEFAULT_CONTENT_TYPE, check_header_value
 from walnatsd.model.signing import signing_key
 from walnatsd.payload.codecs import open_codecs
+from walnatsd.payload.schemas import SchemaError, open_schema
 
 Trial = tuple[Location, Callable[[], object]]
 
@@ -38,6 +42,10 @@ def _trials(config: Config, values: Mapping[Secret, str]) -> Iterator[Trial]:
     if config.nats.tls is not None:
         yield ("nats", "tls"), partial(_try_tls, config.nats.tls)
     for index, event in enumerate(config.events):
+        if event.payload_schema is not None:
+            yield ("events", index, "schema"), partial(open_schema, event.payload_schema)
+            if event.example is not None and event.payload_schema.json_schema is not None:
+                yield ("events", index, "example"), partial(_try_example, event)
         for number, codec in enumerate(event.codecs):
             yield ("events", index, "codecs", number), partial(open_codecs, [codec], values.__getitem__)
     for index, actor in enumerate(config.actors):
@@ -51,6 +59,18 @@ def _actor_trials(actor: Actor, location: Location, values: Mapping[Secret, str]
         yield (*location, "signing_secrets", number), partial(_try_key, values, secret)
     for name, value in actor.headers.items():
         yield (*location, "headers", name), partial(_try_header, values, name, value)
+
+
+def _try_example(event: Event) -> None:
+    assert event.payload_schema is not None
+    try:
+        schema = open_schema(event.payload_schema)
+    except ValueError:
+        return  # that is a problem of its own
+    try:
+        schema.check(orjson.dumps(event.example), DEFAULT_CONTENT_TYPE)
+    except SchemaError as error:
+        raise ValueError(f"does not fit the schema: {error}") from None
 
 
 def _try_tls(tls: NatsTls | ActorTls) -> None:

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from walnatsd.broker.publisher import PubAck, Publisher
 from walnatsd.config.settings import Emit as Settings
 from walnatsd.emit.request import EmitRequest, Receipt, given_uid, stored_headers, uid_of
-from walnatsd.model.event import Codec, Event
+from walnatsd.model.event import Codec, Event, Schema
 from walnatsd.model.names import check_event_name
 from walnatsd.model.refusal import Reason, Refusal
 from walnatsd.observe.metrics import Metrics
+from walnatsd.payload.cloudevents import content_type
 from walnatsd.payload.codecs import Codecs
+from walnatsd.payload.schemas import PayloadSchema, SchemaError
 
 MAX_BYTES_IN_FLIGHT = 256 << 20
 """Bounds the memory of emits that wait for JetStream, whatever their number."""
@@ -27,12 +29,14 @@ class Emitter:
         publisher: Publisher,
         find_event: Callable[[str], Event | None],
         codecs_for: Callable[[tuple[Codec, ...]], Codecs],
+        schema_for: Callable[[Schema], PayloadSchema],
         settings: Settings,
         metrics: Metrics,
     ) -> None:
         self._publisher = publisher
         self._find_event = find_event
         self._codecs_for = codecs_for
+        self._schema_for = schema_for
         self._settings = settings
         self._metrics = metrics
         self._in_flight = 0
@@ -74,10 +78,19 @@ class Emitter:
         if request.delayed:
             raise Refusal(Reason.NOT_SUPPORTED, "delay and deliver_at are not supported yet by this version", uid=uid)
         budget_s = self._settings.timeout if deadline_s is None else min(deadline_s, self._settings.timeout)
+        self._see_that_it_fits(event, request, header, uid)
         payload = self._codecs_for(event.codecs).encode(request.payload)
         ack = await self._publish(event, payload, header, uid, budget_s)
         # of a uid that is new, only our own retry can be the duplicate
         return Receipt(uid, ack.stream, ack.sequence, ack.duplicate and given_uid(request) != "")
+
+    def _see_that_it_fits(self, event: Event, request: EmitRequest, header: dict[str, str], uid: str) -> None:
+        if event.payload_schema is None:
+            return
+        try:
+            self._schema_for(event.payload_schema).check(request.payload, content_type(header))
+        except SchemaError as error:
+            raise Refusal(Reason.SCHEMA, str(error), uid=uid) from None
 
     async def _publish(self, event: Event, payload: bytes, header: dict[str, str], uid: str, budget_s: float) -> PubAck:
         size = len(payload)
