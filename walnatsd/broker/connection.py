@@ -23,6 +23,7 @@ PING_INTERVAL_S = 5
 RECONNECT_WAIT_S = 0.25
 CONNECT_TIMEOUT_S = 5
 WATCH_INTERVAL_S = 1.0
+BREAK_PAUSE_S = 0.01
 DRAIN_TIMEOUT_S = 10
 REPEAT_WAITING_S = 30.0
 HEALTH_PART = "nats"
@@ -74,6 +75,9 @@ class Connection:
     async def wait_connected(self) -> None:
         """Wait until NATS is there."""
         await self._connected.wait()
+        while not self.is_connected:  # it has just broken, and the library has yet to say so: who comes here would spin
+            await asyncio.sleep(BREAK_PAUSE_S)
+            await self._connected.wait()
 
     def on_change(self, callback: Callable[[bool], None]) -> Callable[[], None]:
         """Call back with True after each (re)connect and with False after each loss. Returns what ends it."""
