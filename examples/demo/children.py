@@ -78,7 +78,12 @@ async def running(
     try:
         yield child
     finally:
-        await child.stop()
+        stopping = asyncio.create_task(child.stop())
+        try:
+            await asyncio.shield(stopping)
+        except asyncio.CancelledError:  # interrupted while it stops
+            await stopping
+            raise
 
 
 async def until(condition: Callable[[], object], *children: Child, timeout_s: float = 30.0) -> None:

@@ -34,7 +34,8 @@ class Service:
     def kill(self) -> None:
         """Kill all of it at once, as the kernel does when memory runs out: no goodbye, nothing handed back."""
         if self.nats_server is not None:
-            os.kill(self.nats_server, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.nats_server, signal.SIGKILL)
         for child in self.children:
             child.kill()
 
