@@ -97,6 +97,7 @@ async def test_what_is_stored_is_not_the_plain_payload(nats, receiver, tmp_path)
     text = one_actor(nats, receiver, {"codecs": [{"fernet": {"keys": [{"file": "key"}]}}]}, max_jobs=1)
     async with running(text, file=str(tmp_path / "walnatsd.yaml")) as sidecar, nats.jetstream() as jetstream:
         subscription = await jetstream._nc.subscribe("counts")
+        await jetstream.account_info()  # an answer to what was sent after it: the subscription is there
         await sidecar.emit("counts", "very secret")
         stored = await subscription.next_msg(timeout=5)
         [received] = await receiver.wait_for(1)
