@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
+import functools
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 import structlog
@@ -22,13 +23,16 @@ from walnatsd.broker.dead_letters import DeadLetters
 from walnatsd.broker.embedded import embedded_server
 from walnatsd.broker.errors import BrokerError
 from walnatsd.broker.jetstream import JetStream
+from walnatsd.broker.own_streams import WORK
 from walnatsd.broker.publisher import Publisher
+from walnatsd.broker.route import Route
 from walnatsd.config.load import Loaded
 from walnatsd.config.settings import Admin, Config, Http, Nats
 from walnatsd.dispatch.pulse import Pulse
 from walnatsd.dispatch.sidecar import Sidecar
 from walnatsd.dispatch.slots import Slots
 from walnatsd.emit.emitter import Emitter
+from walnatsd.model.refusal import Refusal
 from walnatsd.observe.health import Health
 from walnatsd.observe.metrics import Metrics
 from walnatsd.servers.admin import admin_app, monitoring_app
@@ -91,10 +95,12 @@ async def running(loaded: Loaded) -> AsyncIterator[Daemon]:
     ):
         jetstream = JetStream(connection, config.nats.domain)
         publisher = Publisher(connection)
+        route = Route(connection, jetstream, publisher, replicas=config.nats.system_replicas)
         pulse = Pulse(time.monotonic)
         sidecar = Sidecar(
             connection=connection,
             jetstream=jetstream,
+            route=route,
             dead_letters=DeadLetters(connection, publisher),
             slots=Slots(config.max_jobs, time.monotonic),
             pulse=pulse,
@@ -111,12 +117,13 @@ async def running(loaded: Loaded) -> AsyncIterator[Daemon]:
         events, actors = Events(emitter, roster), Actors(roster)
         watch = Watch(connection, jetstream, roster, metrics)
         reload = Reload(roster, loaded, outfitter.use)
-        office.open(Administration(jetstream, roster, watch), reload)
+        office.open(Administration(jetstream, route, roster, watch), reload)
         health.set_problem("startup", "the declared events and actors are not registered yet")
         background = [
             tasks.create_task(pulse.run(), name="pulse"),
-            tasks.create_task(_bring_up(config, jetstream, connection, roster, health), name="bring-up"),
+            tasks.create_task(_bring_up(config, jetstream, connection, route, roster, health), name="bring-up"),
             tasks.create_task(_watch_when_ready(health, watch), name="watch"),
+            tasks.create_task(route.watch(), name="route"),
         ]
         async with (
             roster.open(),
@@ -139,7 +146,8 @@ async def running(loaded: Loaded) -> AsyncIterator[Daemon]:
                 await roster.stop(config.shutdown_timeout * (1 - INGRESS_SHARE))
             # Leaving the blocks stops ingress, …
         await _within(config.shutdown_timeout * INGRESS_SHARE, emitter.wait_idle)  # … awaits the PubAcks, …
-        background[0].cancel()
+        for task in background:
+            task.cancel()
         # … drains NATS, stops the embedded server, and the administration address last.
 
 
@@ -150,26 +158,31 @@ async def _watch_when_ready(health: Health, watch: Watch) -> None:
 
 
 async def _bring_up(
-    config: Config, jetstream: JetStream, connection: Connection, roster: Roster, health: Health
+    config: Config, jetstream: JetStream, connection: Connection, route: Route, roster: Roster, health: Health
 ) -> None:
-    """Register walnatsd's own stream and all that is declared, however long NATS takes to come."""
-    await _register_dead_letters(config, jetstream, connection, health)
+    """Register walnatsd's own streams and all that is declared, however long NATS takes to come."""
+    replicas = config.nats.system_replicas
+    letters = functools.partial(dead_letters.register_stream, jetstream, config.dead_letters, replicas=replicas)
+    await _register_stream(dead_letters.STREAM, letters, connection, health)
+    await _register_stream(WORK, route.register, connection, health)
     await roster.register_file(config.events, config.actors)
     health.clear("startup")
     await health.wait_ready()
     _log.info("ready", events=len(config.events), actors=len(config.actors))
 
 
-async def _register_dead_letters(config: Config, jetstream: JetStream, connection: Connection, health: Health) -> None:
-    part = f"stream {dead_letters.STREAM}"
+async def _register_stream(
+    name: str, register: Callable[[], Awaitable[None]], connection: Connection, health: Health
+) -> None:
+    part = f"stream {name}"
     while True:
         health.set_problem(part, "not registered in NATS yet")
         await connection.wait_connected()
         try:
-            await dead_letters.register_stream(jetstream, config.dead_letters, replicas=config.nats.system_replicas)
-        except BrokerError as error:
+            await register()
+        except (BrokerError, Refusal) as error:
             health.set_problem(part, str(error))
-            _log.error("can't register the dead-letter stream; trying again", why=str(error))
+            _log.error("can't register walnatsd's own stream; trying again", stream=name, why=str(error))
             await asyncio.sleep(1.0)
         else:
             health.clear(part)

@@ -93,12 +93,13 @@ async def running(text: str, *, file: str | None = None, ready: bool = True) -> 
 class Process:
     """A daemon in a process of its own."""
 
-    def __init__(self, folder: Path, text: str, *arguments: str) -> None:
+    def __init__(self, folder: Path, text: str, *arguments: str, prelude: str = "") -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.file = folder / "walnatsd.yaml"
         self.file.write_text(text)
         self.arguments = arguments
+        self.prelude = prelude
         self.lines: list[dict[str, Any]] = []
         self.sidecar: Sidecar | None = None
         self._process: asyncio.subprocess.Process | None = None
@@ -107,8 +108,9 @@ class Process:
 
     async def start(self, *, ready: bool = True) -> Sidecar:
         self._listening.clear()
+        code = f"{self.prelude}\nfrom walnatsd.cli import main\nmain()"
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "walnatsd", "run", "-c", str(self.file), *self.arguments,
+            sys.executable, "-c", code, "run", "-c", str(self.file), *self.arguments,
             stderr=asyncio.subprocess.PIPE, cwd=self.folder, env=os.environ | {"PYTHONWARNINGS": "default"},
         )  # fmt: skip
         self._reader = asyncio.create_task(self._read())
@@ -168,9 +170,14 @@ class Process:
 
 
 @contextlib.asynccontextmanager
-async def process(folder: Path, text: str, *arguments: str, ready: bool = True) -> AsyncIterator[Process]:
-    """A daemon in a process of its own, killed at the end if it still runs."""
-    started = Process(folder, text, *arguments)
+async def process(
+    folder: Path, text: str, *arguments: str, ready: bool = True, prelude: str = ""
+) -> AsyncIterator[Process]:
+    """A daemon in a process of its own, killed at the end if it still runs.
+
+    `prelude` is Python that runs in it first, to make it less patient.
+    """
+    started = Process(folder, text, *arguments, prelude=prelude)
     try:
         await started.start(ready=ready)
         yield started

@@ -13,6 +13,7 @@ from walnatsd.broker.errors import CONSUMER_NOT_FOUND, STREAM_NOT_FOUND, ApiErro
 from walnatsd.broker.inspection import ConsumerState
 from walnatsd.broker.jetstream import JetStream
 from walnatsd.broker.pauses import pause_reason
+from walnatsd.broker.route import Route
 from walnatsd.dispatch.actor_loop import ActorState
 from walnatsd.model.event import Event
 from walnatsd.model.names import check_actor_name, check_event_name, stream_name
@@ -62,8 +63,9 @@ class ActorStatus:
 class Administration:
     """The use cases behind the administration address."""
 
-    def __init__(self, jetstream: JetStream, roster: Roster, watch: Watch) -> None:
+    def __init__(self, jetstream: JetStream, route: Route, roster: Roster, watch: Watch) -> None:
         self._jetstream = jetstream
+        self._route = route
         self._roster = roster
         self._watch = watch
 
@@ -163,7 +165,7 @@ class Administration:
         return everywhere
 
     async def delete_actor(self, event: str, actor: str) -> None:
-        """Delete an actor's consumer, and with it the messages that only it had not settled.
+        """Delete an actor's consumer, and with it the messages that only it had not settled, parked ones too.
 
         Raises:
             Refusal: CONFLICT: the config file declares it; UNKNOWN_ACTOR; NATS_UNAVAILABLE.
@@ -173,6 +175,7 @@ class Administration:
         await self._roster.forget_actor(event, actor)
         with _explained(f"there is no actor {actor!r} of {event!r} in NATS"):
             await inspection.delete_consumer(self._jetstream, stream_name(event), actor)
+            await self._route.remove(stream_name(event), actor)
         _log.warning("deleted an actor", event_name=event, actor=actor)
 
     async def delete_event(self, event: str, *, confirm: str) -> None:
@@ -196,8 +199,12 @@ class Administration:
         for of, actor in [key for key in self._roster.actors if key[0] == event]:
             await self._roster.forget_actor(of, actor)
         self._roster.forget_event(event)
+        stream = stream_name(event)
         with _explained(f"there is no stream of the event {event!r} in NATS", Reason.UNKNOWN_EVENT):
-            await inspection.delete_stream(self._jetstream, stream_name(event))
+            consumers = await inspection.consumers(self._jetstream, stream) or []
+            await inspection.delete_stream(self._jetstream, stream)
+            for consumer in consumers:
+                await self._route.remove(stream, consumer.name)
         _log.warning("deleted an event", event_name=event)
 
     def _see_that_it_is_not_in_the_file(self, name: str | tuple[str, str], what: str) -> None:

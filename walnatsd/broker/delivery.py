@@ -5,12 +5,16 @@ import asyncio
 import structlog
 
 from walnatsd.broker.connection import Connection
+from walnatsd.broker.envelope import NO_PAST, Past, open_up
 from walnatsd.broker.errors import NoReplyError, NoRespondersError, NotConnectedError
 from walnatsd.broker.wire import AckSubject, Frame, parse_ack_subject
+from walnatsd.model.delay import delay_left_s
 from walnatsd.model.message import Message
 
 SETTLE_TIMEOUT_S = 5.0
 SETTLE_PAUSE_S = 0.25
+LONGEST_NAK_S = 30 * 86400.0
+"""The server counts in nanoseconds and would not understand a longer one."""
 
 _log = structlog.get_logger("walnatsd.delivery")
 
@@ -26,19 +30,19 @@ class Delivery:
     is lost is a duplicate at the actor.
     """
 
-    __slots__ = ("_connection", "_reply", "attempts_before", "deliveries", "key", "message", "pending")
+    __slots__ = ("_connection", "_deferred_first", "_past", "_reply", "deliveries", "key", "message", "pending")
 
     def __init__(
-        self, connection: Connection, reply: str, message: Message, facts: AckSubject, attempts_before: int = 0
+        self, connection: Connection, reply: str, message: Message, facts: AckSubject, past: Past = NO_PAST
     ) -> None:
         self._connection = connection
         self._reply = reply
+        self._past = past
+        self._deferred_first = False
         self.message = message
         self.key: Key = (facts.stream, facts.sequence)
         self.deliveries = facts.delivered
         """How often the message was handed over from there, this time included."""
-        self.attempts_before = attempts_before
-        """Attempts that were made before the message came to the stream it was handed over from."""
         self.pending = facts.pending
         """How many messages waited behind this one when it was sent."""
 
@@ -56,6 +60,45 @@ class Delivery:
         )
         return cls(connection, frame.reply, message, facts)
 
+    @classmethod
+    def of_route(cls, connection: Connection, event: str, stream: str, frame: Frame) -> "Delivery":
+        """Read a message that comes from the route of an actor: one that was parked or is replayed."""
+        facts = parse_ack_subject(frame.reply)
+        message, past = open_up(frame, facts, event=event, stream=stream)
+        delivery = cls(connection, frame.reply, message, facts, past)
+        delivery._deferred_first = _is_early(message, facts.stored_at)
+        return delivery
+
+    @property
+    def origin(self) -> Key:
+        """Names the message over all hand-overs: the event's stream and its place there."""
+        return (self.message.stream, self.message.sequence)
+
+    @property
+    def is_on_route(self) -> bool:
+        """Whether it was handed over from the route of its actor."""
+        return self.key[0] != self.message.stream
+
+    @property
+    def attempts_before(self) -> int:
+        """Attempts that were made before the message came to the stream it was handed over from."""
+        return self._past.attempts
+
+    @property
+    def hand_overs(self) -> int:
+        """How often the message was handed over for this actor at all, this time included."""
+        return self._past.hand_overs + self.deliveries
+
+    @property
+    def presumed_deferrals(self) -> int:
+        """Hand-overs that were too early for an attempt, as far as the message itself tells."""
+        return int(self._deferred_first and self.deliveries > 1)
+
+    @property
+    def dead_letter(self) -> int:
+        """Place of the dead letter that this is a replay of; 0 where it is none."""
+        return self._past.dead_letter
+
     def take_over(self, later: "Delivery") -> None:
         """Settle by a later hand-over of the same message: the server redelivered while this one was in our hands."""
         self._reply = later._reply  # noqa: SLF001 - of the same class
@@ -66,8 +109,9 @@ class Delivery:
         await self._settle(b"+ACK")
 
     async def nak(self, after_s: float = 0.0) -> None:
-        """Hand the message back, to be delivered again not before `after_s` seconds."""
-        await self._settle(b'-NAK {"delay": %d}' % round(after_s * 1e9) if after_s > 0 else b"-NAK")
+        """Hand the message back, to be delivered again not before `after_s` seconds, 30 days at most."""
+        delay_ns = round(min(after_s, LONGEST_NAK_S) * 1e9)
+        await self._settle(b'-NAK {"delay": %d}' % delay_ns if delay_ns > 0 else b"-NAK")
 
     async def term(self, reason: str) -> None:
         """Settle: the message is given up. The reason goes into the server's advisory."""
@@ -109,3 +153,11 @@ class Delivery:
         except (NoReplyError, NotConnectedError):
             return False
         return True
+
+
+def _is_early(message: Message, stored_at: float) -> bool:
+    """Whether a message was stored before it may be handled: then its first hand-over came too early."""
+    try:
+        return delay_left_s(message.headers, stored_at) > 0
+    except ValueError:
+        return False

@@ -4,7 +4,10 @@ import datetime as dt
 from collections.abc import Mapping
 from typing import Any
 
+from walnatsd.broker.errors import CONSUMER_NOT_FOUND, STREAM_NOT_FOUND, ApiError
 from walnatsd.broker.jetstream import JetStream
+from walnatsd.broker.own_streams import WORK
+from walnatsd.broker.route import consumer_name
 
 FOR_EVER = dt.timedelta(days=100 * 365)
 REASON = "walnatsd.pause-reason"
@@ -12,7 +15,7 @@ REASON = "walnatsd.pause-reason"
 
 
 async def pause(jetstream: JetStream, stream: str, consumer: str, until: dt.datetime, reason: str) -> bool:
-    """Pause a consumer: messages in flight may finish, nothing more is handed out.
+    """Pause an actor's consumer, and that of its route: messages in flight may finish, nothing more is handed out.
 
     Returns:
         Whether the server did; False means that it is older than 2.11.
@@ -45,6 +48,11 @@ async def _set(jetstream: JetStream, stream: str, consumer: str, until: str | No
         return False  # nobody would answer
     body = {"pause_until": until} if until is not None else None
     answer = await jetstream.request(f"CONSUMER.PAUSE.{stream}.{consumer}", body)
+    try:
+        await jetstream.request(f"CONSUMER.PAUSE.{WORK}.{consumer_name(stream, consumer)}", body)
+    except ApiError as error:  # most actors have nothing on their route; it is created as paused as the actor is
+        if error.err_code not in (STREAM_NOT_FOUND, CONSUMER_NOT_FOUND):
+            raise
     return bool(answer.get("paused")) == (until is not None)
 
 

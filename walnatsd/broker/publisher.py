@@ -50,7 +50,8 @@ class Publisher:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + budget_s
         uid = header.get(headers.MESSAGE_ID, "")
-        head = head_of(header)
+        # nats-server 2.10 looks for the name anywhere in the block, and gives up where it finds it inside something else
+        head = head_of({headers.MESSAGE_ID: uid} | dict(header))
         pause_s = FIRST_PAUSE_S
         maybe_stored = False
         why = "there was no time to try"

@@ -64,6 +64,11 @@ class Pull:
         self._pause_s = 0.0
         self._loop = asyncio.get_running_loop()
 
+    @property
+    def asked(self) -> int:
+        """How many messages are asked for and have not come."""
+        return self._asked
+
     def wake(self) -> None:
         """Look again whether there is room."""
         self._wake.set()

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from walnatsd.broker import dead_letters
+from walnatsd.broker import dead_letters, own_streams
 from walnatsd.broker.connection import connect
 from walnatsd.broker.errors import BrokerError
 from walnatsd.broker.jetstream import JetStream
@@ -47,10 +47,12 @@ async def _apply(loaded: Loaded, *, force: bool, dry_run: bool, timeout_s: float
             return FAILED
         jetstream = JetStream(connection, config.nats.domain)
         if not dry_run:
+            replicas = config.nats.system_replicas
             try:
-                await dead_letters.register_stream(jetstream, config.dead_letters, replicas=config.nats.system_replicas)
-            except BrokerError as error:
-                failures += _failed(f"stream {dead_letters.STREAM}", error)
+                await dead_letters.register_stream(jetstream, config.dead_letters, replicas=replicas)
+                await own_streams.register_work_stream(jetstream, replicas=replicas)
+            except (BrokerError, Refusal) as error:
+                failures += _failed("walnatsd's own streams", error)
         for event in config.events:
             try:
                 registered = await register_event(jetstream, event, config.nats.manage, force=force, dry_run=dry_run)

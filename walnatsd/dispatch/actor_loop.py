@@ -7,7 +7,9 @@ from typing import Any, cast
 
 from walnatsd.broker.delivery import Delivery
 from walnatsd.broker.errors import BrokerError
+from walnatsd.broker.own_streams import WORK
 from walnatsd.broker.pull import ConsumerGoneError, Pull
+from walnatsd.broker.route import consumer_name
 from walnatsd.broker.wire import Frame
 from walnatsd.dispatch.batch import BatchIntake
 from walnatsd.dispatch.gate import Gate
@@ -21,6 +23,8 @@ from walnatsd.model.actor import Actor
 
 PROBE_INTERVAL_S = 1.0
 DRAINED_INTERVAL_S = 0.25
+ROUTE_SHARE = 4
+"""One in so many free places is kept for what is for this actor only."""
 
 Probe = Callable[[], Awaitable[bool]]
 
@@ -91,9 +95,10 @@ class ActorLoop:
             sidecar.jetstream,
             stream=actor.stream,
             consumer=actor.name,
-            capacity=self._intake.capacity,
+            capacity=self._capacity,
             receive=self._receive,
         )
+        self._route_pull: Pull | None = None
 
     def _choose_intake(self, handling: Handling) -> Intake:
         actor, parts = self.actor, (self._hand, self._gate, self._equipment.screen, handling, self._sidecar.slots)
@@ -121,6 +126,7 @@ class ActorLoop:
             return
         async with asyncio.TaskGroup() as self._tasks:
             self._background.append(self._tasks.create_task(self._pull_for_ever(), name=f"{self._path}/pull"))
+            self._background.append(self._tasks.create_task(self._pull_route_for_ever(), name=f"{self._path}/route"))
             if self._equipment.probe is not None:
                 probing = self._probe_for_ever(self._equipment.probe)
                 self._background.append(self._tasks.create_task(probing, name=f"{self._path}/probe"))
@@ -165,15 +171,22 @@ class ActorLoop:
     async def _is_drained(self) -> bool:
         if len(self._hand):
             return False
+        stream, consumer = self.actor.stream, self.actor.name
         try:
-            info = await self._sidecar.jetstream.consumer(self.actor.stream, self.actor.name)
+            info = await self._sidecar.jetstream.consumer(stream, consumer)
+            due = await self._sidecar.jetstream.consumer(WORK, consumer_name(stream, consumer)) or {}
         except BrokerError:
             return False
-        return info is not None and not info.get("num_pending") and not info.get("num_ack_pending")
+        if info is None or info.get("num_pending") or info.get("num_ack_pending"):
+            return False
+        # without schedules, what is parked for long is unsettled on the route
+        return not due.get("num_pending") and not (due.get("num_ack_pending") and self._sidecar.route.has_schedules)
 
     def wake(self) -> None:
         """Look again whether there is room for more messages."""
         self._pull.wake()
+        if self._route_pull is not None:
+            self._route_pull.wake()
 
     async def _pull_for_ever(self) -> None:
         while True:
@@ -184,6 +197,41 @@ class ActorLoop:
 
     def _receive(self, frame: Frame) -> None:
         self._intake.receive(Delivery.of_event(self._sidecar.connection, self.actor.event, frame))
+
+    # ---- the route: what is for this actor only
+
+    async def _pull_route_for_ever(self) -> None:
+        """Pull what is for this actor only, once there is such; most actors never have any."""
+        stream, consumer, route = self.actor.stream, self.actor.name, self._sidecar.route
+        while True:
+            await route.until_open(stream, consumer)
+            self._route_pull = Pull(
+                self._sidecar.connection,
+                self._sidecar.jetstream,
+                stream=WORK,
+                consumer=consumer_name(stream, consumer),
+                capacity=self._route_capacity,
+                receive=self._receive_from_route,
+            )
+            try:
+                await self._route_pull.run()
+            except ConsumerGoneError as error:
+                route.lose(stream, consumer, str(error))
+            finally:
+                self._route_pull = None
+
+    def _capacity(self) -> int:
+        """What the route asks for is not asked for here too, but for one message, so that neither ever starves."""
+        free = self._intake.capacity()
+        return max(1, free - self._route_pull.asked) if free > 0 and self._route_pull is not None else free
+
+    def _route_capacity(self) -> int:
+        free = self._intake.capacity()
+        return max(1, free // ROUTE_SHARE) if free > 0 else free
+
+    def _receive_from_route(self, frame: Frame) -> None:
+        actor = self.actor
+        self._intake.receive(Delivery.of_route(self._sidecar.connection, actor.event, actor.stream, frame))
 
     def _start(self, job: Coroutine[Any, Any, None], name: str) -> None:
         task = self._tasks.create_task(job, name=f"{self._path}/{name}")
@@ -198,6 +246,8 @@ class ActorLoop:
         opens_in_s = self._gate.opens_in_s
         if opens_in_s != 0:
             self._pull.withdraw()
+            if self._route_pull is not None:
+                self._route_pull.withdraw()
         if self._opening is not None:
             self._opening.cancel()
         self._opening = self._loop.call_later(opens_in_s, self.wake) if opens_in_s else None

@@ -26,47 +26,82 @@ class History:
         return {"complete": self.complete, "attempts": [attempt.as_json() for attempt in self.attempts]}
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What this sidecar saw of one message."""
+
+    hand_overs: int
+    forgotten: int
+    """Attempts that were too many to remember."""
+    attempts: tuple[Attempt, ...]
+
+    @property
+    def size(self) -> int:
+        return 50 + sum(100 + len(attempt.outcome.answer) for attempt in self.attempts)
+
+
+_NOTHING = _Seen(0, 0, ())
+
+
 class Attempts:
     """What this sidecar knows of the messages that are not settled for good: deferrals and past attempts.
 
     The server counts hand-overs; those that are known to have been no attempt that counts are taken off. This knowledge
     is lost with the process, so the attempt number is an upper bound.
+
+    Deferrals belong to the place that a message is handed over from; what was seen of it belongs to the message, for it
+    may be parked and come back from another place.
     """
 
     def __init__(self) -> None:
         self._deferrals: OrderedDict[Key, int] = OrderedDict()
-        self._histories: OrderedDict[Key, tuple[Attempt, ...]] = OrderedDict()
+        self._seen: OrderedDict[Key, _Seen] = OrderedDict()
         self._size = 0
 
     def number(self, delivery: Delivery) -> int:
         """Which attempt the next one is, from 1."""
-        return max(1, delivery.attempts_before + delivery.deliveries - self._deferrals.get(delivery.key, 0))
+        deferrals = max(self._deferrals.get(delivery.key, 0), delivery.presumed_deferrals)
+        return max(1, delivery.attempts_before + delivery.deliveries - deferrals)
 
     def defer(self, delivery: Delivery) -> None:
-        """Take note that a hand-over did not count."""
+        """Take note of a hand-over without an attempt."""
+        self.excuse(delivery)
+        self._see(delivery, ())
+
+    def excuse(self, delivery: Delivery) -> None:
+        """Take note that the attempt of a hand-over does not count."""
         self._deferrals[delivery.key] = self._deferrals.pop(delivery.key, 0) + 1
         if len(self._deferrals) > REMEMBERED_MESSAGES:
             self._deferrals.popitem(last=False)
 
     def remember(self, delivery: Delivery, attempt: Attempt) -> None:
         """Take note of an attempt."""
-        known = self._histories.pop(delivery.key, ())
-        history = self._histories[delivery.key] = (*known, attempt)[-REMEMBERED_ATTEMPTS:]
-        self._size += _size(history) - _size(known)
-        while self._size > REMEMBERED_CHARACTERS:
-            self._size -= _size(self._histories.popitem(last=False)[1])
+        self._see(delivery, (attempt,))
 
-    def history(self, delivery: Delivery, attempts: int) -> History:
-        """Give what is known of the attempts at a message, of which there were `attempts` that count."""
-        known = self._histories.get(delivery.key, ())
-        numbers = {attempt.number for attempt in known}
-        return History(known, complete=set(range(1, attempts + 1)) <= numbers)
+    def history(self, delivery: Delivery) -> History:
+        """Give what is known of the attempts at a message."""
+        seen = self._seen.get(delivery.origin, _NOTHING)
+        return History(seen.attempts, complete=seen.hand_overs == delivery.hand_overs and not seen.forgotten)
+
+    def park(self, delivery: Delivery) -> None:
+        """Take note that a message will come back from another place."""
+        self._deferrals.pop(delivery.key, None)
 
     def forget(self, delivery: Delivery) -> None:
         """Forget a message that is settled for good."""
         self._deferrals.pop(delivery.key, None)
-        self._size -= _size(self._histories.pop(delivery.key, ()))
+        if seen := self._seen.pop(delivery.origin, None):
+            self._size -= seen.size
 
-
-def _size(history: tuple[Attempt, ...]) -> int:
-    return sum(100 + len(attempt.outcome.answer) for attempt in history)
+    def _see(self, delivery: Delivery, attempts: tuple[Attempt, ...]) -> None:
+        if before := self._seen.pop(delivery.origin, None):
+            self._size -= before.size
+        else:
+            before = _NOTHING
+        attempts = (*before.attempts, *attempts)
+        kept = attempts[-REMEMBERED_ATTEMPTS:]
+        seen = _Seen(before.hand_overs + 1, before.forgotten + len(attempts) - len(kept), kept)
+        self._seen[delivery.origin] = seen
+        self._size += seen.size
+        while self._size > REMEMBERED_CHARACTERS:
+            self._size -= self._seen.popitem(last=False)[1].size

@@ -11,6 +11,7 @@ import structlog
 from walnatsd.broker.answers import send_error, send_response
 from walnatsd.broker.dead_letters import Death
 from walnatsd.broker.delivery import Delivery
+from walnatsd.broker.errors import BrokerError
 from walnatsd.dispatch.attempts import Attempts
 from walnatsd.dispatch.gate import Gate
 from walnatsd.dispatch.sidecar import Sidecar
@@ -25,6 +26,8 @@ from walnatsd.model.reply import may_reply, reply_subject
 from walnatsd.model.retry import Ack, DeadLetter, Decision, Pause, Retry, Skip, decide
 from walnatsd.observe.metrics import Metrics
 
+PARK_OVER_S = 60.0
+"""What must wait longer than this is parked: in the consumer it would count against `max_ack_pending`."""
 UNSTORED_DEAD_LETTER_PAUSE_S = 30.0
 LAST_SETTLEMENT_S = 2.0
 PAUSED_JUST_NOW_S = 1.0
@@ -91,7 +94,7 @@ class Handling:
         decision = decide(
             attempt.outcome,
             attempt=attempt.number,
-            deliveries=delivery.deliveries,
+            deliveries=delivery.hand_overs,
             policy=self._actor.retry_policy,
             draw=random.random(),  # noqa: S311 - jitter is no secret
         )
@@ -121,9 +124,13 @@ class Handling:
                 self.attempts.forget(delivery)
                 self._sidecar.metrics.skipped(self._actor.event, self._actor.name, why).inc()
             case Retry(after_s, counts):
-                await delivery.nak(after_s)
-                if not counts:
-                    self.attempts.defer(delivery)
+                if after_s > PARK_OVER_S and await self._park(delivery, decision, attempt):
+                    await delivery.ack()
+                    self._take_note(delivery, attempt, counts=counts)
+                    self.attempts.park(delivery)
+                else:
+                    await delivery.nak(after_s)
+                    self._take_note(delivery, attempt, counts=counts)
             case DeadLetter(cause, reason):
                 if await self._bury(delivery, reason, attempt):
                     await delivery.term(reason)
@@ -132,10 +139,40 @@ class Handling:
                     self._respond(delivery.message, reason)
                 else:
                     await delivery.nak(UNSTORED_DEAD_LETTER_PAUSE_S)
+                    self._take_note(delivery, attempt, counts=True)
             case Pause(reason):
                 await self.pause_actor(reason)
                 await delivery.nak()
-                self.attempts.defer(delivery)
+                self._take_note(delivery, attempt, counts=False)
+
+    def _take_note(self, delivery: Delivery, attempt: Attempt | None, *, counts: bool) -> None:
+        """Remember of a delivery that comes again whether there was an attempt, and whether it counts."""
+        if attempt is None:
+            self.attempts.defer(delivery)
+        elif not counts:
+            self.attempts.excuse(delivery)
+
+    async def _park(self, delivery: Delivery, retry: Retry, attempt: Attempt | None) -> bool:
+        """Store the message for later, so that it can be settled here. Where that fails, it waits in its consumer."""
+        route = self._sidecar.route
+        if self._actor.order_by is not None:
+            return False  # what comes back over the route comes out of its order
+        if delivery.is_on_route and attempt is None and not route.has_schedules:
+            return False  # it waits there already, and stands in nobody's way
+        message, labels = delivery.message, (self._actor.event, self._actor.name)
+        attempts = self.attempts.number(delivery) - (not retry.counts)
+        try:
+            await route.park(self._actor.name, delivery, until=time.time() + retry.after_s, attempts=attempts)
+        except (Refusal, BrokerError) as error:
+            self._sidecar.metrics.park_failures(*labels).inc()
+            _log.error(
+                "a message that must wait long could not be parked; it waits in its consumer",
+                event_name=message.event, actor=self._actor.name, sequence=message.sequence,
+                after_s=round(retry.after_s, 3), why=str(error),
+            )  # fmt: skip
+            return False
+        self._sidecar.metrics.parked(*labels).inc()
+        return True
 
     async def _bury(self, delivery: Delivery, reason: str, attempt: Attempt | None) -> bool:
         """Store the dead letter. Where that fails, the message keeps waiting."""
@@ -146,7 +183,7 @@ class Handling:
             status=attempt.outcome.status if attempt else None,
             attempts=number,
             at=attempt.at if attempt else time.time(),
-            history=self.attempts.history(delivery, number).as_json(),
+            history=self.attempts.history(delivery).as_json(),
         )
         try:
             await self._sidecar.dead_letters.store(message, death)

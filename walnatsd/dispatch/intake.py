@@ -1,7 +1,8 @@
 """How deliveries come to be handled: each on its own, in any order."""
 
+import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol
 
 from walnatsd.broker.delivery import Delivery
@@ -57,12 +58,13 @@ class SingleIntake:
         self._start = start
         self._wake = wake
         self._unstarted = 0
-        self._waits_for_slot = False
+        self._one_waits = False
+        self._room = asyncio.Event()
         self._stopping = False
 
     def capacity(self) -> int:
         """How many more messages there is room for: the actor's free slots, as far as the sidecar has some too."""
-        if self._waits_for_slot or self._stopping:
+        if self._one_waits or self._stopping:
             return 0
         room = self._gate.allowance() - len(self._hand)
         return min(room, self._gate.starts_left(room + self._unstarted) - self._unstarted, max(1, self._slots.free))
@@ -78,6 +80,7 @@ class SingleIntake:
     async def hand_back(self) -> None:
         """Nothing waits here: what has no slot yet sees that the actor stops."""
         self._stopping = True
+        self._room.set()
 
     async def _carry(self, delivery: Delivery) -> None:
         """Hold a delivery until it is settled."""
@@ -85,6 +88,7 @@ class SingleIntake:
             await self._admit(delivery)
         finally:
             self._hand.let_go(delivery)
+            self._room.set()
             self._wake()
 
     async def _admit(self, delivery: Delivery) -> None:
@@ -94,7 +98,7 @@ class SingleIntake:
             if not isinstance(seen, Message):
                 await self._handling.settle(delivery, seen)
                 return
-            if (busy := self._why_not_now()) or not await self._take_slot(delivery):
+            if (busy := await self._wait_for_room(delivery)) or not await self._take_slot(delivery):
                 await self._handling.settle(delivery, busy or Retry(BUSY_PAUSE_S, counts=False))
                 return
         finally:
@@ -112,19 +116,35 @@ class SingleIntake:
             return Retry(self._gate.opens_in_s or BUSY_PAUSE_S, counts=False)
         return None
 
+    async def _wait_for_room(self, delivery: Delivery) -> Retry | None:
+        """Wait while there is one message too many: two pulls ask for what is free, and both may get something.
+
+        Handing it back instead would let one of the pulls starve the other.
+        """
+        while late := self._why_not_now():
+            if self._stopping or self._one_waits or self._gate.opens_in_s != 0 or self._gate.allowance() < 1:
+                return late
+            self._room.clear()
+            await self._while_waiting(delivery, self._room.wait())
+        return None
+
     async def _take_slot(self, delivery: Delivery) -> bool:
         """Take one of the sidecar's slots; at most one message of an actor waits for one."""
         if self._slots.take_at_once():
             return True
-        if self._waits_for_slot:
+        if self._one_waits:
             return False
-        self._waits_for_slot = True
+        await self._while_waiting(delivery, self._slots.take(self._actor.priority))
+        return True
+
+    async def _while_waiting(self, delivery: Delivery, turn: Awaitable[object]) -> None:
+        """Await a delivery's turn. At most one of the actor's waits, and nothing is asked for meanwhile."""
+        self._one_waits = True
         try:
-            await self._slots.take(self._actor.priority)
+            await turn
         except BaseException:
             await self._handling.settle(delivery, Retry(0.0, counts=False))
             raise
         finally:
-            self._waits_for_slot = False
+            self._one_waits = False
             self._wake()
-        return True

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from walnatsd.broker.connection import Connection
 from walnatsd.broker.dead_letters import DeadLetters
 from walnatsd.broker.jetstream import JetStream
+from walnatsd.broker.route import Route
 from walnatsd.dispatch.pulse import Pulse
 from walnatsd.dispatch.slots import Slots
 from walnatsd.observe.metrics import Metrics
@@ -16,6 +17,7 @@ class Sidecar:
 
     connection: Connection
     jetstream: JetStream
+    route: Route
     dead_letters: DeadLetters
     slots: Slots
     pulse: Pulse

@@ -73,6 +73,18 @@ class Metrics:
             ["event", "actor", "counts"],
             registry=registry,
         )
+        self._parked = Counter(
+            "walnatsd_parked",
+            "Messages parked because they must wait long; they occupy nobody meanwhile.",
+            ["event", "actor"],
+            registry=registry,
+        )
+        self._park_failures = Counter(
+            "walnatsd_park_failures",
+            "Messages that could not be parked and wait in their consumer, where they count against max_ack_pending.",
+            ["event", "actor"],
+            registry=registry,
+        )
         self._skipped = Counter(
             "walnatsd_skipped",
             "Messages acknowledged unseen, by the option that says so: filter or match_time.",
@@ -122,6 +134,8 @@ class Metrics:
         self.acknowledged_seconds: Callable[[str, str], Histogram] = cache(self._acknowledged_seconds.labels)
         self.in_flight: Callable[[str, str], Gauge] = cache(self._in_flight.labels)
         self.retries: Callable[[str, str, str], Counter] = cache(self._retries.labels)
+        self.parked: Callable[[str, str], Counter] = cache(self._parked.labels)
+        self.park_failures: Callable[[str, str], Counter] = cache(self._park_failures.labels)
         self.skipped: Callable[[str, str, str], Counter] = cache(self._skipped.labels)
         self.answers: Callable[[str, str, str], Counter] = cache(self._answers.labels)
         self.dead_letters: Callable[[str, str, str], Counter] = cache(self._dead_letters.labels)
