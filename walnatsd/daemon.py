@@ -12,6 +12,7 @@ import structlog
 from walnatsd import __version__
 from walnatsd.api.actors import Actors
 from walnatsd.api.administration import Administration
+from walnatsd.api.dead_letters import DeadLetterOffice
 from walnatsd.api.events import Events
 from walnatsd.api.outfitter import Outfitter
 from walnatsd.api.reload import Reload
@@ -19,6 +20,7 @@ from walnatsd.api.roster import Roster
 from walnatsd.api.watch import Watch
 from walnatsd.broker import dead_letters
 from walnatsd.broker.connection import Connection, connect
+from walnatsd.broker.dead_letter_stream import DeadLetterStream
 from walnatsd.broker.dead_letters import DeadLetters
 from walnatsd.broker.embedded import embedded_server
 from walnatsd.broker.errors import BrokerError
@@ -36,10 +38,10 @@ from walnatsd.model.refusal import Refusal
 from walnatsd.observe.health import Health
 from walnatsd.observe.metrics import Metrics
 from walnatsd.servers.admin import admin_app, monitoring_app
-from walnatsd.servers.administration import Office
 from walnatsd.servers.door import Guard
 from walnatsd.servers.grpc import serve_grpc
 from walnatsd.servers.http import http_app
+from walnatsd.servers.office import Office
 from walnatsd.servers.web import serve_web
 from walnatsd.webhook.session import webhook_session
 
@@ -102,6 +104,7 @@ async def running(loaded: Loaded) -> AsyncIterator[Daemon]:
             jetstream=jetstream,
             route=route,
             dead_letters=DeadLetters(connection, publisher),
+            dead_letter_stream=DeadLetterStream(jetstream),
             slots=Slots(config.max_jobs, time.monotonic),
             pulse=pulse,
             metrics=metrics,
@@ -117,7 +120,11 @@ async def running(loaded: Loaded) -> AsyncIterator[Daemon]:
         events, actors = Events(emitter, roster), Actors(roster)
         watch = Watch(connection, jetstream, roster, metrics)
         reload = Reload(roster, loaded, outfitter.use)
-        office.open(Administration(jetstream, route, roster, watch), reload)
+        office.open(
+            Administration(jetstream, route, roster, watch),
+            reload,
+            DeadLetterOffice(sidecar.dead_letter_stream, route, metrics),
+        )
         health.set_problem("startup", "the declared events and actors are not registered yet")
         background = [
             tasks.create_task(pulse.run(), name="pulse"),

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import structlog
 
+from walnatsd.api.explained import explained
 from walnatsd.api.roster import Roster
 from walnatsd.api.watch import Watch, orphans_of
 from walnatsd.broker import inspection
-from walnatsd.broker.errors import CONSUMER_NOT_FOUND, STREAM_NOT_FOUND, ApiError, BrokerError
 from walnatsd.broker.inspection import ConsumerState
 from walnatsd.broker.jetstream import JetStream
 from walnatsd.broker.pauses import pause_reason
@@ -86,7 +86,7 @@ class Administration:
             Refusal: NATS_UNAVAILABLE.
         """
         event = self._roster.events[name]
-        with _explained():
+        with explained():
             info = await self._jetstream.stream(event.stream)
             consumers = await inspection.consumers(self._jetstream, event.stream) or []
         ours = sorted(actor for of, actor in self._roster.actors if of == name)
@@ -110,7 +110,7 @@ class Administration:
             Refusal: NATS_UNAVAILABLE.
         """
         found: dict[tuple[str, str], ConsumerState] = {}
-        with _explained():
+        with explained():
             for event in dict.fromkeys(event for event, _ in names):
                 for consumer in await inspection.consumers(self._jetstream, stream_name(event)) or []:
                     found[event, consumer.name] = consumer
@@ -145,14 +145,14 @@ class Administration:
             Refusal: UNKNOWN_ACTOR; NATS_UNAVAILABLE; SERVER_VERSION: it is not served here, so nothing was paused.
         """
         _check_names(event, actor)
-        with _explained(f"there is no actor {actor!r} of {event!r} in NATS"):
+        with explained(f"there is no actor {actor!r} of {event!r} in NATS"):
             everywhere = await self._roster.pause(event, actor, "paused by an administrator", until)
         return self._everywhere_or_here(event, actor, everywhere)
 
     async def resume(self, event: str, actor: str) -> bool:
         """Let a paused actor go on. Returns and raises as `pause`."""
         _check_names(event, actor)
-        with _explained(f"there is no actor {actor!r} of {event!r} in NATS"):
+        with explained(f"there is no actor {actor!r} of {event!r} in NATS"):
             everywhere = await self._roster.resume(event, actor)
         return self._everywhere_or_here(event, actor, everywhere)
 
@@ -173,7 +173,7 @@ class Administration:
         _check_names(event, actor)
         self._see_that_it_is_not_in_the_file((event, actor), f"the actor {actor!r} of {event!r}")
         await self._roster.forget_actor(event, actor)
-        with _explained(f"there is no actor {actor!r} of {event!r} in NATS"):
+        with explained(f"there is no actor {actor!r} of {event!r} in NATS"):
             await inspection.delete_consumer(self._jetstream, stream_name(event), actor)
             await self._route.remove(stream_name(event), actor)
         _log.warning("deleted an actor", event_name=event, actor=actor)
@@ -200,7 +200,7 @@ class Administration:
             await self._roster.forget_actor(of, actor)
         self._roster.forget_event(event)
         stream = stream_name(event)
-        with _explained(f"there is no stream of the event {event!r} in NATS", Reason.UNKNOWN_EVENT):
+        with explained(f"there is no stream of the event {event!r} in NATS", Reason.UNKNOWN_EVENT):
             consumers = await inspection.consumers(self._jetstream, stream) or []
             await inspection.delete_stream(self._jetstream, stream)
             for consumer in consumers:
@@ -212,25 +212,6 @@ class Administration:
             raise Refusal(
                 Reason.CONFLICT, f"the config file declares {what}; take it out of the file and reload, then delete it"
             )
-
-
-class _explained:  # noqa: N801 - used as `with _explained(…)`
-    """Turns what NATS answers into refusals."""
-
-    def __init__(self, missing: str = "", reason: Reason = Reason.UNKNOWN_ACTOR) -> None:
-        self._missing = missing
-        self._reason = reason
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, ApiError):
-            if error.err_code in (STREAM_NOT_FOUND, CONSUMER_NOT_FOUND) and self._missing:
-                raise Refusal(self._reason, self._missing) from None
-            raise Refusal(Reason.NATS_ERROR, str(error)) from None
-        if isinstance(error, BrokerError):
-            raise Refusal(Reason.NATS_UNAVAILABLE, str(error), retry_after_s=1.0) from None
 
 
 def _check_names(event: str, actor: str | None = None) -> None:

@@ -22,6 +22,7 @@ class Row:
 TABLE: dict[Reason, Row] = {
     Reason.UNKNOWN_EVENT: Row("NOT_FOUND", 404, "unknown event"),
     Reason.UNKNOWN_ACTOR: Row("NOT_FOUND", 404, "unknown actor"),
+    Reason.UNKNOWN_DEAD_LETTER: Row("NOT_FOUND", 404, "unknown dead letter"),
     Reason.INVALID_NAME: Row("INVALID_ARGUMENT", 400, "bad name"),
     Reason.INVALID_HEADER: Row("INVALID_ARGUMENT", 400, "bad header"),
     Reason.INVALID_UID: Row("INVALID_ARGUMENT", 400, "bad uid"),

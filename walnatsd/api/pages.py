@@ -13,6 +13,7 @@ T = TypeVar("T")
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 500
+NO_CURSOR = "the cursor is none that this daemon gave"
 
 
 def read_limit(text: str | None) -> int:
@@ -37,25 +38,31 @@ def page_of(names: Sequence[T], *, limit: int, cursor: str | None) -> tuple[list
         Refusal: INVALID_REQUEST: the cursor is none of ours.
     """
     if cursor is not None:
-        last = _read(cursor)
+        last = read_cursor(cursor)
         names = [name for name in names if _comparable(name) > last]
     page = list(names[:limit])
-    return page, _write(page[-1]) if len(names) > limit else None
+    return page, write_cursor(_comparable(page[-1])) if len(names) > limit else None
 
 
 def _comparable(name: object) -> list[str]:
     return [name] if isinstance(name, str) else list(name)  # type: ignore[call-overload]
 
 
-def _write(name: object) -> str:
-    return base64.urlsafe_b64encode(orjson.dumps(_comparable(name))).decode().rstrip("=")
+def write_cursor(last: Sequence[str]) -> str:
+    """Write a cursor that names the last item seen."""
+    return base64.urlsafe_b64encode(orjson.dumps(list(last))).decode().rstrip("=")
 
 
-def _read(cursor: str) -> list[str]:
+def read_cursor(cursor: str) -> list[str]:
+    """Read the name of the last item seen.
+
+    Raises:
+        Refusal: INVALID_REQUEST: the cursor is none of ours.
+    """
     try:
         last = orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
     except (binascii.Error, ValueError):
         last = None
     if not isinstance(last, list) or not all(isinstance(part, str) for part in last):
-        raise Refusal(Reason.INVALID_REQUEST, "the cursor is none that this daemon gave")
+        raise Refusal(Reason.INVALID_REQUEST, NO_CURSOR)
     return last

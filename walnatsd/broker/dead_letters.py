@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from walnatsd.broker.connection import Connection
+from walnatsd.broker.envelope import set_aside
 from walnatsd.broker.errors import ApiError
 from walnatsd.broker.jetstream import JetStream
 from walnatsd.broker.publisher import Publisher
@@ -67,12 +68,9 @@ def dead_letter_headers(message: Message, death: Death) -> dict[str, str]:
 
     `Nats-*` are renamed, for the server would act on them (`Nats-Expected-*`, `Nats-TTL`, `Nats-Rollup` are refused).
     """
-    header = {
-        f"walnatsd-original-{name}" if name.lower().startswith("nats-") else name: value
-        for name, value in message.headers.items()
-    }
+    header = set_aside(message.headers)
     header |= {
-        headers.MESSAGE_ID: f"dlq:{message.stream}:{death.actor}:{message.sequence}:0",
+        headers.MESSAGE_ID: f"dlq:{message.stream}:{death.actor}:{message.sequence}:{message.replay}",
         "walnats-dead-letter-reason": one_line(death.reason),
         "walnats-dead-letter-status": str(death.status or ""),
         "walnats-dead-letter-attempts": str(death.attempts),

@@ -23,6 +23,7 @@ _COMMANDS = {
     "status": "Show how events and actors of a running daemon fare.",
     "actors": "Pause, resume and delete actors.",
     "events": "Delete events.",
+    "dead-letters": "List, show, replay and discard messages that actors gave up on.",
 }
 
 
@@ -33,7 +34,7 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return super().get_command(ctx, cmd_name)
-        command: click.Command = importlib.import_module(f"walnatsd.cli.{cmd_name}").command
+        command: click.Command = importlib.import_module(f"walnatsd.cli.{cmd_name.replace('-', '_')}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

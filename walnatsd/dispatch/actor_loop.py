@@ -231,7 +231,11 @@ class ActorLoop:
 
     def _receive_from_route(self, frame: Frame) -> None:
         actor = self.actor
-        self._intake.receive(Delivery.of_route(self._sidecar.connection, actor.event, actor.stream, frame))
+        delivery = Delivery.of_route(self._sidecar.connection, actor.event, actor.stream, frame)
+        if delivery.dead_letter:
+            letters, message = self._sidecar.dead_letter_stream, delivery.message
+            self._start(letters.remove_replayed(message, actor.name, delivery.dead_letter), "replayed")
+        self._intake.receive(delivery)
 
     def _start(self, job: Coroutine[Any, Any, None], name: str) -> None:
         task = self._tasks.create_task(job, name=f"{self._path}/{name}")

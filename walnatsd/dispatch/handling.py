@@ -228,7 +228,10 @@ class Handling:
         if outcome.verdict is Verdict.REJECTED:
             self._rejections_in_a_row += 1
             if self._rejections_in_a_row == self._sidecar.pause_after:
-                await self.pause_actor(f"{self._rejections_in_a_row} permanent rejections in a row; {outcome.reason}")
+                self._rejections_in_a_row = 0  # once it is resumed, it gets as many again
+                await self.pause_actor(
+                    f"{self._sidecar.pause_after} permanent rejections in a row; the last one: {outcome.reason}"
+                )
         elif outcome.verdict is not Verdict.UNAVAILABLE:
             self._rejections_in_a_row = 0
 

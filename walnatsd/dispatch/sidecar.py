@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from walnatsd.broker.connection import Connection
+from walnatsd.broker.dead_letter_stream import DeadLetterStream
 from walnatsd.broker.dead_letters import DeadLetters
 from walnatsd.broker.jetstream import JetStream
 from walnatsd.broker.route import Route
@@ -19,6 +20,7 @@ class Sidecar:
     jetstream: JetStream
     route: Route
     dead_letters: DeadLetters
+    dead_letter_stream: DeadLetterStream
     slots: Slots
     pulse: Pulse
     metrics: Metrics

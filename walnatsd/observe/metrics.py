@@ -106,6 +106,9 @@ class Metrics:
             ["event", "actor"],
             registry=registry,
         )
+        self.dead_letter_replays = Counter(
+            "walnatsd_dead_letter_replays", "Dead letters handed to their actors again.", registry=registry
+        )
         self._breaker_open = Gauge(
             "walnatsd_breaker_open",
             "1 while the actor's breaker is open and nothing is pulled.",

@@ -58,5 +58,5 @@ def decoded(value: str) -> str:
 
 def rfc3339(seconds: float) -> str:
     """Write seconds since the epoch as RFC 3339 in UTC, with microseconds."""
-    whole = int(seconds)
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole)) + f".{int((seconds - whole) * 1e6):06d}Z"
+    whole, micros = divmod(round(seconds * 1e6), 1_000_000)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole)) + f".{micros:06d}Z"

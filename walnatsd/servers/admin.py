@@ -5,14 +5,17 @@ from aiohttp import web
 
 from walnatsd.observe.health import Health
 from walnatsd.observe.metrics import CONTENT_TYPE, Metrics
-from walnatsd.servers.administration import Office, add_administration
+from walnatsd.servers.administration import add_administration
+from walnatsd.servers.dead_letters import add_dead_letters
 from walnatsd.servers.door import Guard, door
+from walnatsd.servers.office import Office
 
 
 def admin_app(health: Health, metrics: Metrics, office: Office, guard: Guard) -> web.Application:
     """Build the application of the administration address: what the monitoring address answers, and administration."""
     app = monitoring_app(health, metrics, guard)
     add_administration(app, office)
+    add_dead_letters(app, office)
     return app
 
 

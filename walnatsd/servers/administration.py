@@ -6,37 +6,11 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from walnatsd.api.administration import ActorStatus, Administration, EventStatus
+from walnatsd.api.administration import ActorStatus, EventStatus
 from walnatsd.api.pages import page_of, read_limit
-from walnatsd.api.reload import Reload
 from walnatsd.model.refusal import Reason, Refusal
 from walnatsd.payload.cloudevents import rfc3339
-
-
-class Office:
-    """Where the use cases are found. The address opens before they do, so that it can tell what is waited for."""
-
-    def __init__(self) -> None:
-        self._open: tuple[Administration, Reload] | None = None
-
-    def open(self, administration: Administration, reload: Reload) -> None:
-        """Put the use cases to work."""
-        self._open = (administration, reload)
-
-    @property
-    def administration(self) -> Administration:
-        """Events and actors; raises Refusal before it is open."""
-        return self._use_cases()[0]
-
-    @property
-    def reload(self) -> Reload:
-        """The reload of the config file; raises Refusal before it is open."""
-        return self._use_cases()[1]
-
-    def _use_cases(self) -> tuple[Administration, Reload]:
-        if self._open is None:
-            raise Refusal(Reason.NATS_UNAVAILABLE, "the daemon is starting", retry_after_s=1.0)
-        return self._open
+from walnatsd.servers.office import Office
 
 
 def add_administration(app: web.Application, office: Office) -> None:

@@ -1,0 +1,119 @@
+"""Dead letters over HTTP: `/admin/v1/dead-letters`, section 4 of the contract."""
+
+import base64
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from walnatsd.api.pages import read_limit
+from walnatsd.broker.dead_letter_stream import DeadLetter
+from walnatsd.model.refusal import Reason, Refusal
+from walnatsd.payload.cloudevents import content_type, rfc3339
+from walnatsd.servers.office import Office
+
+PATH = "/admin/v1/dead-letters"
+
+
+def add_dead_letters(app: web.Application, office: Office) -> None:
+    """Add the paths for dead letters to an application."""
+
+    async def listing(request: web.Request) -> web.Response:
+        query = request.query
+        letters, cursor = await office.dead_letters.page(
+            query.get("event"), query.get("actor"), limit=read_limit(query.get("limit")), cursor=query.get("cursor")
+        )
+        return _json({"items": [_item(letter) for letter in letters], "next_cursor": cursor})
+
+    async def show(request: web.Request) -> web.Response:
+        return _json(_whole(await office.dead_letters.show(_sequence(request))))
+
+    async def replay(request: web.Request) -> web.Response:
+        letter = await office.dead_letters.replay(_sequence(request))
+        return _json(
+            {
+                "sequence": letter.sequence,
+                "event": letter.message.event,
+                "actor": letter.actor,
+                "uid": letter.message.uid,
+                "replay": letter.message.replay + 1,
+            }
+        )
+
+    async def replay_many(request: web.Request) -> web.Response:
+        query = request.query
+        event, actor = query.get("event"), query.get("actor")
+        if not event or not actor:
+            raise Refusal(Reason.INVALID_REQUEST, "event and actor are required: say whose dead letters to replay")
+        replays = await office.dead_letters.replay_many(
+            event, actor, limit=read_limit(query.get("limit")), cursor=query.get("cursor")
+        )
+        failures = [{"sequence": sequence, "detail": detail} for sequence, detail in replays.failures]
+        return _json(
+            {
+                "replayed": replays.replayed,
+                "failed": len(failures),
+                "failures": failures,
+                "next_cursor": replays.next_cursor,
+            }
+        )
+
+    async def discard(request: web.Request) -> web.Response:
+        await office.dead_letters.discard(_sequence(request))
+        return web.Response(status=204)
+
+    one = f"{PATH}/{{sequence}}"
+    app.router.add_get(PATH, listing, allow_head=False)
+    app.router.add_post(f"{PATH}/replay", replay_many)
+    app.router.add_get(one, show, allow_head=False)
+    app.router.add_post(f"{one}/replay", replay)
+    app.router.add_delete(one, discard)
+
+
+def _sequence(request: web.Request) -> int:
+    text = request.match_info["sequence"]
+    if not (text.isascii() and text.isdecimal() and len(text) < 20):
+        raise Refusal(Reason.INVALID_REQUEST, f"a dead letter is named by its number, not {text[:50]!r}")
+    return int(text)
+
+
+def _item(letter: DeadLetter) -> dict[str, Any]:
+    message = letter.message
+    return {
+        "sequence": letter.sequence,
+        "event": message.event,
+        "actor": letter.actor,
+        "uid": message.uid,
+        "message_sequence": message.sequence,
+        "stored_at": rfc3339(message.stored_at),
+        "last_attempt_at": letter.last_attempt_at,
+        "died_at": rfc3339(letter.died_at),
+        "reason": letter.reason,
+        "status": letter.status,
+        "attempts": letter.attempts,
+        "replay": message.replay,
+        "content_type": content_type(message.headers),
+        "payload_bytes": len(message.payload),
+        "truncated": letter.truncated,
+    }
+
+
+def _whole(letter: DeadLetter) -> dict[str, Any]:
+    return {
+        **_item(letter),
+        "headers": letter.message.headers,
+        **_payload(letter.message.payload),
+        "history": letter.history,
+    }
+
+
+def _payload(payload: bytes) -> dict[str, str]:
+    """Write it as `payload` where it is text, else as `payload_base64`."""
+    try:
+        return {"payload": payload.decode()}
+    except UnicodeDecodeError:
+        return {"payload_base64": base64.b64encode(payload).decode()}
+
+
+def _json(body: dict[str, Any]) -> web.Response:
+    return web.Response(body=orjson.dumps(body), content_type="application/json")
