@@ -12,6 +12,7 @@ import structlog
 from walnatsd import __version__
 from walnatsd.api.actors import Actors
 from walnatsd.api.administration import Administration
+from walnatsd.api.backstop import Backstop
 from walnatsd.api.dead_letters import DeadLetterOffice
 from walnatsd.api.events import Events
 from walnatsd.api.outfitter import Outfitter
@@ -119,6 +120,9 @@ async def running(loaded: Loaded) -> AsyncIterator[Daemon]:
         )
         events, actors = Events(emitter, roster), Actors(roster)
         watch = Watch(connection, jetstream, roster, metrics)
+        backstop = Backstop(
+            connection, jetstream, route, roster, config.nats.manage, metrics, replicas=config.nats.system_replicas
+        )
         reload = Reload(roster, loaded, outfitter.use)
         office.open(
             Administration(jetstream, route, roster, watch),
@@ -129,7 +133,8 @@ async def running(loaded: Loaded) -> AsyncIterator[Daemon]:
         background = [
             tasks.create_task(pulse.run(), name="pulse"),
             tasks.create_task(_bring_up(config, jetstream, connection, route, roster, health), name="bring-up"),
-            tasks.create_task(_watch_when_ready(health, watch), name="watch"),
+            tasks.create_task(_when_ready(health, watch.run), name="watch"),
+            tasks.create_task(_when_ready(health, backstop.run), name="backstop"),
             tasks.create_task(route.watch(), name="route"),
         ]
         async with (
@@ -158,10 +163,10 @@ async def running(loaded: Loaded) -> AsyncIterator[Daemon]:
         # … drains NATS, stops the embedded server, and the administration address last.
 
 
-async def _watch_when_ready(health: Health, watch: Watch) -> None:
+async def _when_ready(health: Health, watch: Callable[[], Awaitable[None]]) -> None:
     """Watch from when everything was there once: until then, the bring-up registers what is missing."""
     await health.wait_ready()
-    await watch.run()
+    await watch()
 
 
 async def _bring_up(

@@ -1,6 +1,5 @@
 """Looking at dead letters, and removing them."""
 
-import base64
 import contextlib
 import datetime as dt
 import json
@@ -10,10 +9,9 @@ from typing import Any
 
 from walnatsd.broker.dead_letters import HISTORY, PREFIX, STREAM, TRUNCATED
 from walnatsd.broker.envelope import put_back
-from walnatsd.broker.errors import STREAM_NOT_FOUND, ApiError, BrokerError
-from walnatsd.broker.inspection import NO_MESSAGE
+from walnatsd.broker.errors import ApiError, BrokerError
+from walnatsd.broker.inspection import Stored, stored_message
 from walnatsd.broker.jetstream import JetStream
-from walnatsd.broker.wire import Frame
 from walnatsd.model import headers
 from walnatsd.model.message import Message
 
@@ -75,13 +73,8 @@ class DeadLetterStream:
         return await self._read({"seq": sequence + 1, "next_by_subj": f"{PREFIX}{stream or '*'}.{actor or '*'}"})
 
     async def _read(self, which: Mapping[str, Any]) -> DeadLetter | None:
-        try:
-            answer = await self._jetstream.request(f"STREAM.MSG.GET.{STREAM}", which)
-        except ApiError as error:
-            if error.err_code in (NO_MESSAGE, STREAM_NOT_FOUND):
-                return None
-            raise
-        return read_dead_letter(answer["message"])
+        stored = await stored_message(self._jetstream, STREAM, which)
+        return read_dead_letter(stored) if stored is not None else None
 
     async def last_sequence(self) -> int:
         """Give the highest number that a dead letter has had so far.
@@ -117,27 +110,25 @@ class DeadLetterStream:
                 await self.remove(sequence)
 
 
-def read_dead_letter(stored: Mapping[str, Any]) -> DeadLetter:
-    """Read what JetStream's API gives of a message in the dead-letter stream.
+def read_dead_letter(stored: Stored) -> DeadLetter:
+    """Read a message of the dead-letter stream.
 
     The subject says whose it is. What else is missing or makes no sense is left out: anybody may have stored it.
     """
-    payload = base64.b64decode(stored.get("data", ""))
-    header = Frame("", "", payload, base64.b64decode(stored.get("hdrs", ""))).headers()
-    stream, _, actor = stored["subject"].removeprefix(PREFIX).partition(".")
-    died_at = dt.datetime.fromisoformat(stored["time"]).timestamp()
+    header = stored.headers
+    stream, _, actor = stored.subject.removeprefix(PREFIX).partition(".")
     message = Message(
         event=header.get(f"{OWN}event") or stream,
-        payload=payload,
+        payload=stored.payload,
         headers={name: value for name, value in put_back(header).items() if not name.lower().startswith(OWN)},
         stream=stream,
         sequence=_number(header.get(f"{OWN}sequence")) or 0,
-        stored_at=_time(header.get(f"{OWN}stored-at")) or died_at,
+        stored_at=_time(header.get(f"{OWN}stored-at")) or stored.stored_at,
         replay=_number(header.get(headers.MESSAGE_ID, "").rpartition(":")[2]) or 0,
     )
     return DeadLetter(
-        sequence=stored["seq"],
-        died_at=died_at,
+        sequence=stored.sequence,
+        died_at=stored.stored_at,
         message=message,
         actor=actor,
         reason=header.get(f"{OWN}reason", ""),

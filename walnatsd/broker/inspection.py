@@ -1,11 +1,14 @@
 """Looking at streams and consumers, as they are in NATS."""
 
+import base64
 import datetime as dt
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from walnatsd.broker.errors import STREAM_NOT_FOUND, ApiError
 from walnatsd.broker.jetstream import JetStream
+from walnatsd.broker.wire import Frame
 
 NO_MESSAGE = 10037
 
@@ -69,19 +72,60 @@ def _state(info: dict[str, Any]) -> ConsumerState:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A message as a stream holds it."""
+
+    subject: str
+    sequence: int
+    stored_at: float
+    """Seconds since the epoch."""
+    headers: dict[str, str]
+    payload: bytes
+
+
+async def stored_message(jetstream: JetStream, stream: str, which: Mapping[str, Any]) -> Stored | None:
+    """Read a message, None where there is none.
+
+    Args:
+        jetstream: The API.
+        stream: Where it is.
+        which: `seq`; with `next_by_subj`, the first one from there on whose subject matches.
+
+    Raises:
+        BrokerError: NATS did not answer.
+    """
+    try:
+        answer = await jetstream.request(f"STREAM.MSG.GET.{stream}", which)
+    except ApiError as error:
+        if error.err_code in (NO_MESSAGE, STREAM_NOT_FOUND):
+            return None
+        raise
+    found = answer["message"]
+    return Stored(
+        subject=found["subject"],
+        sequence=found["seq"],
+        stored_at=_seconds(found["time"]),
+        headers=Frame("", "", b"", base64.b64decode(found.get("hdrs", ""))).headers(),
+        payload=base64.b64decode(found.get("data", "")),
+    )
+
+
+def _seconds(time: str) -> float:
+    """Read a time with nanoseconds, to the very number that the ack subject of a hand-over gives."""
+    whole, _, fraction = time.removesuffix("Z").partition(".")
+    seconds = int(dt.datetime.fromisoformat(f"{whole}+00:00").timestamp())
+    return (seconds * 1_000_000_000 + int(fraction.ljust(9, "0"))) / 1e9
+
+
 async def stored_at(jetstream: JetStream, stream: str, subject: str, after: int) -> float | None:
     """Give when the first message behind a sequence was stored, in seconds since the epoch; None where there is none.
 
     Raises:
         BrokerError: NATS did not answer.
     """
-    try:
-        answer = await jetstream.request(f"STREAM.MSG.GET.{stream}", {"seq": after + 1, "next_by_subj": subject})
-    except ApiError as error:
-        if error.err_code in (NO_MESSAGE, STREAM_NOT_FOUND):
-            return None
-        raise
-    return dt.datetime.fromisoformat(answer["message"]["time"]).timestamp()
+    found = await stored_message(jetstream, stream, {"seq": after + 1, "next_by_subj": subject})
+    return found.stored_at if found is not None else None
 
 
 async def delete_consumer(jetstream: JetStream, stream: str, consumer: str) -> None:

@@ -109,6 +109,12 @@ class Metrics:
         self.dead_letter_replays = Counter(
             "walnatsd_dead_letter_replays", "Dead letters handed to their actors again.", registry=registry
         )
+        self._max_deliveries = Counter(
+            "walnatsd_max_deliveries",
+            "Messages that the server gave up, for somebody limited the deliveries of the consumer; they were rescued.",
+            ["event", "actor"],
+            registry=registry,
+        )
         self._breaker_open = Gauge(
             "walnatsd_breaker_open",
             "1 while the actor's breaker is open and nothing is pulled.",
@@ -143,6 +149,7 @@ class Metrics:
         self.answers: Callable[[str, str, str], Counter] = cache(self._answers.labels)
         self.dead_letters: Callable[[str, str, str], Counter] = cache(self._dead_letters.labels)
         self.dead_letter_failures: Callable[[str, str], Counter] = cache(self._dead_letter_failures.labels)
+        self.max_deliveries: Callable[[str, str], Counter] = cache(self._max_deliveries.labels)
         self.breaker_open: Callable[[str, str], Gauge] = cache(self._breaker_open.labels)
         self.orphans: Callable[[str], Gauge] = cache(self._orphans.labels)
         self.drift: Callable[[str, str, str], Gauge] = cache(self._drift.labels)
