@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import functools
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -19,7 +19,7 @@ from walnatsd.api.outfitter import Outfitter
 from walnatsd.api.reload import Reload
 from walnatsd.api.roster import Roster
 from walnatsd.api.watch import Watch
-from walnatsd.broker import dead_letters
+from walnatsd.broker import dead_letters, own_streams
 from walnatsd.broker.connection import Connection, connect
 from walnatsd.broker.dead_letter_stream import DeadLetterStream
 from walnatsd.broker.dead_letters import DeadLetters
@@ -98,7 +98,13 @@ async def running(loaded: Loaded) -> AsyncIterator[Daemon]:
     ):
         jetstream = JetStream(connection, config.nats.domain)
         publisher = Publisher(connection)
-        route = Route(connection, jetstream, publisher, replicas=config.nats.system_replicas)
+        replicas = config.nats.system_replicas
+        route = Route(connection, jetstream, publisher, replicas=replicas)
+        register_letters = functools.partial(
+            dead_letters.register_stream, jetstream, config.dead_letters, replicas=replicas
+        )
+        keep_letters = functools.partial(own_streams.keep, connection, jetstream, dead_letters.STREAM, register_letters)
+        own: dict[str, Callable[[], Awaitable[None]]] = {dead_letters.STREAM: register_letters, WORK: route.register}
         pulse = Pulse(time.monotonic)
         sidecar = Sidecar(
             connection=connection,
@@ -120,9 +126,7 @@ async def running(loaded: Loaded) -> AsyncIterator[Daemon]:
         )
         events, actors = Events(emitter, roster), Actors(roster)
         watch = Watch(connection, jetstream, roster, metrics)
-        backstop = Backstop(
-            connection, jetstream, route, roster, config.nats.manage, metrics, replicas=config.nats.system_replicas
-        )
+        backstop = Backstop(connection, jetstream, route, roster, config.nats.manage, metrics, replicas=replicas)
         reload = Reload(roster, loaded, outfitter.use)
         office.open(
             Administration(jetstream, route, roster, watch),
@@ -132,10 +136,11 @@ async def running(loaded: Loaded) -> AsyncIterator[Daemon]:
         health.set_problem("startup", "the declared events and actors are not registered yet")
         background = [
             tasks.create_task(pulse.run(), name="pulse"),
-            tasks.create_task(_bring_up(config, jetstream, connection, route, roster, health), name="bring-up"),
+            tasks.create_task(_bring_up(config, connection, own, roster, health), name="bring-up"),
             tasks.create_task(_when_ready(health, watch.run), name="watch"),
             tasks.create_task(_when_ready(health, backstop.run), name="backstop"),
             tasks.create_task(route.watch(), name="route"),
+            tasks.create_task(_when_ready(health, keep_letters), name="dead-letters"),
         ]
         async with (
             roster.open(),
@@ -170,13 +175,15 @@ async def _when_ready(health: Health, watch: Callable[[], Awaitable[None]]) -> N
 
 
 async def _bring_up(
-    config: Config, jetstream: JetStream, connection: Connection, route: Route, roster: Roster, health: Health
+    config: Config,
+    connection: Connection,
+    own: Mapping[str, Callable[[], Awaitable[None]]],
+    roster: Roster,
+    health: Health,
 ) -> None:
     """Register walnatsd's own streams and all that is declared, however long NATS takes to come."""
-    replicas = config.nats.system_replicas
-    letters = functools.partial(dead_letters.register_stream, jetstream, config.dead_letters, replicas=replicas)
-    await _register_stream(dead_letters.STREAM, letters, connection, health)
-    await _register_stream(WORK, route.register, connection, health)
+    for name, register in own.items():
+        await _register_stream(name, register, connection, health)
     await roster.register_file(config.events, config.actors)
     health.clear("startup")
     await health.wait_ready()

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import structlog
 
@@ -23,6 +24,8 @@ PREFIX = "walnatsd.dead-letter."
 HISTORY = "walnats-dead-letter-history"
 TRUNCATED = "walnats-dead-letter-truncated"
 STORE_BUDGET_S = 15.0
+MAX_HISTORY_LENGTH = 24 * 1024
+"""All headers together have 64 KiB in JetStream."""
 
 _NO_STORAGE = frozenset({10023, 10028, 10047})
 _SMALLER_BYTES = (1 << 30, 128 << 20, 16 << 20)
@@ -40,7 +43,7 @@ class Death:
     attempts: int
     at: float
     """Seconds since the epoch of the last attempt."""
-    history: Mapping[str, object] = field(default_factory=dict)
+    history: Mapping[str, Any] = field(default_factory=dict)
     """The attempts that this sidecar saw, and whether these are all."""
 
 
@@ -81,9 +84,20 @@ def dead_letter_headers(message: Message, death: Death) -> dict[str, str]:
         "walnats-dead-letter-sequence": str(message.sequence),
         "walnats-dead-letter-event": message.event,
         "walnats-dead-letter-actor": death.actor,
-        HISTORY: json.dumps(death.history, separators=(",", ":")),
+        HISTORY: history_json(death.history),
     }
     return header
+
+
+def history_json(history: Mapping[str, Any]) -> str:
+    """Write the history in ASCII. Where it is long, the first attempts are left out, and it says that it is incomplete."""
+    attempts = list(history.get("attempts", ()))
+    while True:
+        text = json.dumps(history, separators=(",", ":"))
+        if len(text) <= MAX_HISTORY_LENGTH or not attempts:
+            return text
+        attempts.pop(0)
+        history = {**history, "complete": False, "attempts": attempts}
 
 
 def fit(header: dict[str, str], payload: bytes, max_payload: int) -> tuple[dict[str, str], bytes]:

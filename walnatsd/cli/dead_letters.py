@@ -1,6 +1,5 @@
 """`walnatsd dead-letters`: list, show, replay, discard."""
 
-import datetime as dt
 import json
 import re
 import sys
@@ -152,15 +151,11 @@ def _show_history(history: dict[str, Any] | None) -> None:
     for attempt in history.get("attempts", []):
         status = f" {attempt['status']}" if attempt.get("status") is not None else ""
         click.echo(
-            f"  {attempt['attempt']}. {_time(attempt['at'])}, {attempt['duration_ms']} ms, {attempt['outcome']}{status}: "
-            + _harmless(str(attempt["answer"]))
+            f"  {attempt['attempt']}. {attempt['at']}, {attempt['duration_ms']} ms, {attempt['outcome']}{status}: "
+            + _harmless(str(attempt.get("answer") or attempt.get("reason")))
         )
 
 
 def _harmless(text: str) -> str:
     """Show control characters as what they are: an emitter's words must not steer a terminal."""
     return re.sub(r"[^\n\t -~\u00a0-\U0010ffff]", "�", text)
-
-
-def _time(seconds: float) -> str:
-    return dt.datetime.fromtimestamp(seconds, dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

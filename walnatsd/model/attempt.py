@@ -1,5 +1,6 @@
 """One attempt, as it is remembered for the history of a message."""
 
+import datetime as dt
 from dataclasses import dataclass
 
 from walnatsd.model.outcome import Outcome
@@ -21,12 +22,14 @@ class Attempt:
     """What it came to."""
 
     def as_json(self) -> dict[str, object]:
-        """Write it for the `walnats-dead-letter-history` header and the log."""
+        """Write it for the `walnats-dead-letter-history` header: `reason` stands where there was no answer to quote."""
+        began = dt.datetime.fromtimestamp(self.at, dt.UTC).isoformat(timespec="milliseconds")
+        words = self.outcome.answer or self.outcome.reason
         return {
             "attempt": self.number,
-            "at": round(self.at, 3),
+            "at": began.replace("+00:00", "Z"),
             "duration_ms": round(self.duration_s * 1000, 2),
             "outcome": self.outcome.verdict.value,
             "status": self.outcome.status,
-            "answer": (self.outcome.answer or self.outcome.reason)[:MAX_ANSWER_LENGTH],
+            "answer" if self.outcome.answer else "reason": words[:MAX_ANSWER_LENGTH],
         }

@@ -6,6 +6,8 @@ import math
 from walnatsd.model.outcome import Outcome, Verdict
 
 LONGEST_RETRY_AFTER_S = 3600.0
+SAID_LENGTH = 200
+"""So much of an answer stands in a reason; the history keeps more."""
 
 _UNAVAILABLE = frozenset({401, 403, 404, 405, 407, 502, 503, 504})
 _FAILED = frozenset({408, 409, 425, 429})
@@ -21,7 +23,7 @@ def judge(status: int, retry_after: str | None, body: str, *, now: float) -> Out
         body: The beginning of the answer's body, for people.
         now: Seconds since the epoch, for a `Retry-After` that is a date.
     """
-    said = f"{status}: {body}" if body else f"the actor answered {status}"
+    said = f"{status}: {body[:SAID_LENGTH]}" if body else f"the actor answered {status}"
     if 200 <= status < 300:
         return Outcome(Verdict.ACKNOWLEDGED, said, status, answer=body)
     if status == 410:

@@ -32,7 +32,8 @@ RESULTS_LIMIT_BYTES = 1 << 20
 """The same where the answer holds a result for each of up to 1,000 messages."""
 RESPONSE_LIMIT_BYTES = 8 << 20
 """The same where somebody waits for the body; NATS' max_payload is usually far below."""
-SHOWN_BYTES = 200
+SHOWN_BYTES = 1024
+"""So much of an answer is kept for the history of a message."""
 
 
 @dataclass(frozen=True, slots=True)
