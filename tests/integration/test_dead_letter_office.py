@@ -10,6 +10,7 @@ from support.buried import bury, config, letters, refuse
 from support.daemon import Sidecar, config_text, running
 from support.receiver import answers
 from support.waiting import until
+from walnatsd.broker import own_streams
 
 
 async def command(sidecar: Sidecar, *arguments: str, code: int = 0) -> str:
@@ -120,6 +121,17 @@ async def test_a_dead_letter_that_somebody_else_stored_is_shown_as_far_as_it_mak
         [received] = await receiver.wait_for(1)
     assert received.body == b"mine"
     assert received.headers["walnats-replay"] == "1"
+
+
+async def test_a_dead_letter_stream_that_somebody_deleted_comes_back(nats, receiver, monkeypatch) -> None:
+    monkeypatch.setattr(own_streams, "KEEP_INTERVAL_S", 0.2)
+    receiver.answer = refuse
+    async with running(config(nats, receiver)) as sidecar:
+        async with nats.jetstream() as jetstream:
+            await jetstream.delete_stream("walnatsd-dead-letters")
+        [letter] = await bury(sidecar, ["7"])
+    assert letter["uid"] == "uid-0"
+    assert len(receiver.received) == 1
 
 
 async def test_the_command_line_lists_shows_replays_and_discards(nats, receiver) -> None:

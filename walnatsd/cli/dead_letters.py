@@ -132,11 +132,11 @@ def discard(sequences: tuple[int, ...], yes: bool, address: str) -> None:
 
 
 def _row(item: dict[str, Any]) -> dict[str, Any]:
-    reason = item["reason"]
+    reason = _harmless(item["reason"])
     return {
         "SEQUENCE": item["sequence"],
         "DIED": item["died_at"][:19] + "Z",
-        "ACTOR": f"{item['actor']} of {item['event']}",
+        "ACTOR": _harmless(f"{item['actor']} of {item['event']}"),
         "UID": _harmless(item["uid"] or "") or None,
         "ATTEMPTS": item["attempts"],
         "REASON": reason if len(reason) <= REASON_WIDTH else reason[: REASON_WIDTH - 1] + "…",
