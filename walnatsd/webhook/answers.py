@@ -1,7 +1,7 @@
 """What an answer means: the table of the contract, section 5."""
 
+import datetime as dt
 import email.utils
-import math
 
 from walnatsd.model.outcome import Outcome, Verdict
 
@@ -49,9 +49,11 @@ def retry_after_s(value: str | None, *, now: float) -> float | None:
         return None
     text = value.strip()
     if text.isascii() and text.isdigit():
-        return min(float(text[:10]), LONGEST_RETRY_AFTER_S)
+        return min(float(text), LONGEST_RETRY_AFTER_S)
     try:
-        seconds = email.utils.parsedate_to_datetime(text).timestamp() - now
+        date = email.utils.parsedate_to_datetime(text)
+        # an asctime date has no zone and means UTC (RFC 9110 section 5.6.7)
+        seconds = (date if date.tzinfo else date.replace(tzinfo=dt.UTC)).timestamp() - now
     except (ValueError, TypeError, OverflowError):
         return None
-    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER_S) if math.isfinite(seconds) else None
+    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER_S)
