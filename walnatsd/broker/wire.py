@@ -84,4 +84,4 @@ def parse_ack_subject(subject: str) -> AckSubject:
     if len(tokens) < 9 or tokens[0] != "$JS" or tokens[1] != "ACK":
         raise ValueError(f"not an ack subject: {subject!r}")
     _, _, stream, consumer, delivered, sequence, _, stored_ns, pending = tokens[:9]
-    return AckSubject(stream, consumer, int(delivered), int(sequence), int(stored_ns) / 1e9, int(pending))
+    return AckSubject(stream, consumer, int(delivered), int(sequence), int(stored_ns) / 1_000_000_000, int(pending))

@@ -1,6 +1,8 @@
 """The pulse: one ticker tells NATS that jobs are in progress, for all deliveries of all actors."""
 
 import asyncio
+import contextlib
+import math
 from collections.abc import Callable
 
 from walnatsd.broker.delivery import Delivery
@@ -15,13 +17,15 @@ class Pulse:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._due: dict[Delivery, tuple[float, float]] = {}
-        self._some = asyncio.Event()
+        self._sleep_s = math.inf
+        self._hurry = asyncio.Event()
 
     def keep(self, delivery: Delivery, *, ack_wait_s: float) -> None:
         """Begin to pulse a delivery."""
         period_s = ack_wait_s / PULSES_PER_ACK_WAIT
         self._due[delivery] = (self._clock() + period_s, period_s)
-        self._some.set()
+        if _sleep_s(period_s) < self._sleep_s:
+            self._hurry.set()
 
     def drop(self, delivery: Delivery) -> None:
         """Stop pulsing a delivery."""
@@ -38,9 +42,14 @@ class Pulse:
     async def run(self) -> None:
         """Pulse for ever; sleep while there is nothing to pulse."""
         while True:
-            self._some.clear()
-            if not self._due:
-                await self._some.wait()
-            # looking ten times per period is often enough, and cheap where ack_wait is long
-            await asyncio.sleep(max(TICK_S, min((period for _, period in self._due.values()), default=TICK_S) / 10))
+            self._hurry.clear()
+            self._sleep_s = min((_sleep_s(period_s) for _, period_s in self._due.values()), default=math.inf)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._sleep_s if self._due else None):
+                    await self._hurry.wait()  # for a delivery that can't wait so long
             self.beat()
+
+
+def _sleep_s(period_s: float) -> float:
+    """Looking ten times per period is often enough, and cheap where ack_wait is long."""
+    return max(TICK_S, period_s / 10)
