@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from support import nats_server as nats_server_module
@@ -10,6 +11,9 @@ from support import receiver as receiver_module
 from support.nats_server import NatsServer
 from support.programs import require_program
 from support.receiver import Receiver
+
+hypothesis.settings.register_profile("tests", deadline=None)  # a busy machine is no fault of the code
+hypothesis.settings.load_profile("tests")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator
 
 from support.waiting import until
 from walnatsd.dispatch.pulse import Pulse
@@ -65,7 +66,7 @@ def test_a_late_ticker_pulses_once_and_does_not_catch_up() -> None:
 
 
 @contextlib.asynccontextmanager
-async def ticking(pulse: Pulse):
+async def ticking(pulse: Pulse) -> AsyncIterator[None]:
     ticker = asyncio.create_task(pulse.run())
     try:
         yield

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from walnatsd.model.actor import Retry as RetryPolicy
 from walnatsd.model.outcome import Outcome, Verdict
-from walnatsd.model.retry import Ack, Cause, DeadLetter, Pause, Retry, decide
+from walnatsd.model.retry import Ack, Cause, DeadLetter, Decision, Pause, Retry, decide
 from walnatsd.webhook.answers import LONGEST_RETRY_AFTER_S, judge
 
 NOW = 1_800_000_000.0
@@ -18,7 +18,7 @@ FAILED = [408, 409, 425, 429, 500, 505, 507, 508, 511, 520, 599]
 REJECTED = [400, 402, 406, 411, 412, 413, 414, 415, 416, 417, 418, 421, 422, 423, 424, 426, 428, 431, 451, 499, 501]
 
 
-def after(status: int, *, attempt: int = 1, deliveries: int = 1, retry_after: str | None = None):
+def after(status: int, *, attempt: int = 1, deliveries: int = 1, retry_after: str | None = None) -> Decision:
     outcome = judge(status, retry_after, "", now=NOW)
     return decide(outcome, attempt=attempt, deliveries=deliveries, policy=POLICY, draw=0.5)
 

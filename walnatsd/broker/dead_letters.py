@@ -26,6 +26,11 @@ TRUNCATED = "walnats-dead-letter-truncated"
 STORE_BUDGET_S = 15.0
 MAX_HISTORY_LENGTH = 24 * 1024
 """All headers together have 64 KiB in JetStream."""
+MAX_UID_LENGTH = 1024
+MAX_HEAD_BYTES = 65_535
+"""JetStream stores no longer header block (error 10097)."""
+MARK_BYTES = 64
+"""Room for the header that says what was cut off."""
 
 _NO_STORAGE = frozenset({10023, 10028, 10047})
 _SMALLER_BYTES = (1 << 30, 128 << 20, 16 << 20)
@@ -77,7 +82,7 @@ def dead_letter_headers(message: Message, death: Death) -> dict[str, str]:
         "walnats-dead-letter-reason": one_line(death.reason),
         "walnats-dead-letter-status": str(death.status or ""),
         "walnats-dead-letter-attempts": str(death.attempts),
-        "walnats-dead-letter-uid": message.uid or "",
+        "walnats-dead-letter-uid": (message.uid or "")[:MAX_UID_LENGTH],
         "walnats-dead-letter-stored-at": rfc3339(message.stored_at),
         "walnats-dead-letter-last-attempt-at": rfc3339(death.at),
         "walnats-dead-letter-stream": message.stream,
@@ -101,15 +106,30 @@ def history_json(history: Mapping[str, Any]) -> str:
 
 
 def fit(header: dict[str, str], payload: bytes, max_payload: int) -> tuple[dict[str, str], bytes]:
-    """Shorten a dead letter that the server would not take: the history goes first, then the payload, marked so."""
-    if len(head_of(header)) + len(payload) <= max_payload:
+    """Shorten a dead letter that the server would not take, and mark it as truncated.
+
+    The history goes first, then the longest of the message's headers until they fit, then the end of the payload.
+    """
+    size = len(head_of(header))
+    if size <= MAX_HEAD_BYTES and size + len(payload) <= max_payload:
         return header, payload
-    header = {name: value for name, value in header.items() if name != HISTORY}
-    header[TRUNCATED] = "history"
-    if len(head_of(header)) + len(payload) <= max_payload:
-        return header, payload
-    header[TRUNCATED] = "history, payload"
-    return header, payload[: max(0, max_payload - len(head_of(header)))]
+    kept, gone, limit = dict(header), [], min(MAX_HEAD_BYTES, max_payload) - MARK_BYTES
+    lines = {name: len(f"{name}: {value}\r\n".encode()) for name, value in header.items()}
+    if HISTORY in kept:
+        size -= lines[HISTORY]
+        del kept[HISTORY]
+        gone.append("history")
+    for name in sorted(kept, key=lambda name: lines[name], reverse=True):
+        if size <= limit:
+            break
+        if name != headers.MESSAGE_ID and not name.startswith("walnats-dead-letter-"):
+            size -= lines[name]
+            del kept[name]
+            gone.append("headers")
+    if size + MARK_BYTES + len(payload) > max_payload:
+        payload = payload[: max(0, max_payload - size - MARK_BYTES)]
+        gone.append("payload")
+    return kept | {TRUNCATED: ", ".join(dict.fromkeys(gone))}, payload
 
 
 async def register_stream(jetstream: JetStream, settings: Settings, *, replicas: int) -> None:

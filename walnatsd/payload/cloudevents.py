@@ -1,5 +1,6 @@
 """CloudEvents 1.0, binary mode: attributes as headers on both sides (HTTP and NATS protocol bindings)."""
 
+import re
 import time
 from collections.abc import Mapping
 from urllib.parse import quote, unquote_to_bytes
@@ -8,6 +9,7 @@ from walnatsd.model import headers
 from walnatsd.model.message import Message
 
 PREFIX = "ce-"
+_SENDABLE = re.compile(r"[\t\x20-\x7e]*")
 _VISIBLE = "".join(chr(code) for code in range(0x20, 0x7F))
 
 
@@ -29,7 +31,9 @@ def attributes(message: Message, *, source: str) -> dict[str, str]:
     `ce-datacontenttype` is left out, for `Content-Type` says it (HTTP binding, section 3.1.1).
     """
     given = {
-        name.lower(): in_ascii(value) for name, value in message.headers.items() if name.lower().startswith(PREFIX)
+        name.lower(): in_ascii(value)
+        for name, value in message.headers.items()
+        if name.lower().startswith(PREFIX) and headers.is_token(name)
     }
     given.pop("ce-datacontenttype", None)
     return {
@@ -43,7 +47,7 @@ def attributes(message: Message, *, source: str) -> dict[str, str]:
 
 def in_ascii(value: str) -> str:
     """Percent-encode what a header value can't carry (HTTP binding, section 3.1.3.2); what is encoded stays."""
-    return value if value.isascii() and value.isprintable() else quote(value, safe=_VISIBLE)
+    return value if _SENDABLE.fullmatch(value) else quote(value, safe=_VISIBLE + "\t")
 
 
 def decoded(value: str) -> str:

@@ -28,7 +28,7 @@ def delivery_headers(
     }
     header.pop("ce-datacontenttype", None)
     header |= cloudevents.attributes(message, source=source)
-    header["content-type"] = cloudevents.content_type(message.headers)
+    header["content-type"] = cloudevents.in_ascii(cloudevents.content_type(message.headers))
     header |= {
         "webhook-id": webhook_id(message, actor.name),
         "walnats-event": message.event,
