@@ -23,7 +23,7 @@ def message(**header: str) -> Message:
 
 def back(header: dict[str, str], *, delivered: int = 1) -> Delivery:
     frame = Frame("walnatsd.actor.parcel-sent.print", ROUTE_REPLY.format(delivered=delivered), b"body", head_of(header))
-    return Delivery.of_route(None, "parcel.sent", "parcel-sent", frame)  # type: ignore[arg-type]
+    return Delivery.of_route(None, None, "parcel.sent", "parcel-sent", frame)  # type: ignore[arg-type]
 
 
 @given(st.dictionaries(names | names.map("Nats-{}".format) | names.map("walnats-{}".format), values, max_size=6))

@@ -75,7 +75,7 @@ class Backstop:
 
     def _receive(self, frame: Frame) -> None:
         self._busy += 1
-        self._waiting.put_nowait(Delivery.of_event(self._connection, STREAM, frame))
+        self._waiting.put_nowait(Delivery.of_event(self._connection, self._jetstream, STREAM, frame))
 
     async def _pull_for_ever(self, pull: Pull) -> None:
         while True:

@@ -6,15 +6,17 @@ import structlog
 
 from walnatsd.broker.connection import Connection
 from walnatsd.broker.envelope import NO_PAST, Past, open_up
-from walnatsd.broker.errors import NoReplyError, NoRespondersError, NotConnectedError
+from walnatsd.broker.errors import BrokerError, NoReplyError, NoRespondersError, NotConnectedError
+from walnatsd.broker.jetstream import JetStream
 from walnatsd.broker.wire import AckSubject, Frame, parse_ack_subject
 from walnatsd.model.delay import delay_left_s
 from walnatsd.model.message import Message
 
 SETTLE_TIMEOUT_S = 5.0
 SETTLE_PAUSE_S = 0.25
+LONGEST_SETTLE_PAUSE_S = 4.0
 LONGEST_NAK_S = 30 * 86400.0
-"""The server counts in nanoseconds and would not understand a longer one."""
+"""A longer wait comes in parts: of a delay beyond 292 years the server makes none at all."""
 
 _log = structlog.get_logger("walnatsd.delivery")
 
@@ -30,12 +32,23 @@ class Delivery:
     is lost is a duplicate at the actor.
     """
 
-    __slots__ = ("_connection", "_deferred_first", "_past", "_reply", "deliveries", "key", "message", "pending")
+    __slots__ = (
+        "_connection", "_consumer", "_deferred_first", "_jetstream", "_past", "_reply", "deliveries", "is_handed_back",
+        "key", "message", "pending",
+    )  # fmt: skip
 
     def __init__(
-        self, connection: Connection, reply: str, message: Message, facts: AckSubject, past: Past = NO_PAST
+        self,
+        connection: Connection,
+        jetstream: JetStream,
+        reply: str,
+        message: Message,
+        facts: AckSubject,
+        past: Past = NO_PAST,
     ) -> None:
         self._connection = connection
+        self._jetstream = jetstream
+        self._consumer = facts.consumer
         self._reply = reply
         self._past = past
         self._deferred_first = False
@@ -45,9 +58,11 @@ class Delivery:
         """How often the message was handed over from there, this time included."""
         self.pending = facts.pending
         """How many messages waited behind this one when it was sent."""
+        self.is_handed_back = False
+        """A nak is on its way: a hand-over that comes now is the next one, even where it overtakes the confirmation."""
 
     @classmethod
-    def of_event(cls, connection: Connection, event: str, frame: Frame) -> "Delivery":
+    def of_event(cls, connection: Connection, jetstream: JetStream, event: str, frame: Frame) -> "Delivery":
         """Read a message that comes from an event's stream."""
         facts = parse_ack_subject(frame.reply)
         message = Message(
@@ -58,14 +73,16 @@ class Delivery:
             sequence=facts.sequence,
             stored_at=facts.stored_at,
         )
-        return cls(connection, frame.reply, message, facts)
+        return cls(connection, jetstream, frame.reply, message, facts)
 
     @classmethod
-    def of_route(cls, connection: Connection, event: str, stream: str, frame: Frame) -> "Delivery":
+    def of_route(
+        cls, connection: Connection, jetstream: JetStream, event: str, stream: str, frame: Frame
+    ) -> "Delivery":
         """Read a message that comes from the route of an actor: one that was parked or is replayed."""
         facts = parse_ack_subject(frame.reply)
         message, past = open_up(frame, facts, event=event, stream=stream)
-        delivery = cls(connection, frame.reply, message, facts, past)
+        delivery = cls(connection, jetstream, frame.reply, message, facts, past)
         delivery._deferred_first = _is_early(message, facts.stored_at)
         return delivery
 
@@ -109,7 +126,8 @@ class Delivery:
         await self._settle(b"+ACK")
 
     async def nak(self, after_s: float = 0.0) -> None:
-        """Hand the message back, to be delivered again not before `after_s` seconds, 30 days at most."""
+        """Hand the message back, to be delivered again not before `after_s` seconds, or after 30 days."""
+        self.is_handed_back = True
         delay_ns = round(min(after_s, LONGEST_NAK_S) * 1e9)
         await self._settle(b'-NAK {"delay": %d}' % delay_ns if delay_ns > 0 else b"-NAK")
 
@@ -119,12 +137,15 @@ class Delivery:
 
     def progress(self) -> None:
         """Tell NATS that the job is in progress; nothing is lost if that does not arrive."""
+        if self.is_handed_back:
+            return  # it would undo the delay of the nak
         try:
             self._connection.publish(self._reply, b"+WPI")
         except NotConnectedError:
             return
 
     async def _settle(self, word: bytes) -> None:
+        pause_s = SETTLE_PAUSE_S
         while True:
             try:
                 await self._connection.request(self._reply, word, timeout_s=SETTLE_TIMEOUT_S)
@@ -133,25 +154,27 @@ class Delivery:
             except NoReplyError:
                 continue
             except NoRespondersError:
-                if self._connection.is_connected and await self._is_gone(word):
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, LONGEST_SETTLE_PAUSE_S)
+                if await self._is_gone():
                     return
             else:
                 return
 
-    async def _is_gone(self, word: bytes) -> bool:
-        """Try once more: nobody listens on an ack subject while the consumer moves, or when it was deleted."""
-        await asyncio.sleep(SETTLE_PAUSE_S)
+    async def _is_gone(self) -> bool:
+        """Tell a deleted consumer from one that has no leader just now; nobody listens on either's ack subjects."""
         try:
-            await self._connection.request(self._reply, word, timeout_s=SETTLE_TIMEOUT_S)
-        except NoRespondersError:
-            _log.warning(
-                "the consumer is gone, so there is nothing left to settle",
-                stream=self.message.stream,
-                sequence=self.message.sequence,
-            )
-            return True
-        except (NoReplyError, NotConnectedError):
+            info = await self._jetstream.consumer(self.key[0], self._consumer)
+        except BrokerError:
             return False
+        if info is not None:
+            return False
+        _log.warning(
+            "the consumer is gone, so there is nothing left to settle",
+            stream=self.key[0],
+            consumer=self._consumer,
+            sequence=self.message.sequence,
+        )
         return True
 
 

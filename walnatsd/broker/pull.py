@@ -158,11 +158,12 @@ class Pull:
         if status in (_NOT_FOUND, _TIMEOUT, _CONFLICT) and pending is not None:
             self._asked = max(0, self._asked - int(pending))
             return
-        # A conflict without a count is a leader change or a deletion; a look tells which.
+        # A conflict without a count is a leader change, a deletion (a look tells which), or a limit of the consumer that
+        # somebody else set: 'Exceeded MaxRequestBatch of 1', which only the text tells.
         self._doubt = self._renewal = True
         if status == _NO_RESPONDERS:
             self._pause_s = NO_RESPONDERS_PAUSE_S
-        elif status == _BAD_REQUEST:
+        elif status == _BAD_REQUEST or frame.description.startswith("Exceeded"):
             _log.error("NATS refuses a pull", stream=self._stream, consumer=self._consumer, why=frame.description)
             self._pause_s = BAD_REQUEST_PAUSE_S
 

@@ -82,13 +82,13 @@ class ActorLoop:
         self._restore = restore
         self._loop = asyncio.get_running_loop()
         self._gate = Gate(actor, equipment.target.credit, self._loop.time)
-        self._hand = Hand(actor, sidecar.pulse, sidecar.metrics)
         self._jobs: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._opening: asyncio.TimerHandle | None = None
         self._background: list[asyncio.Task[None]] = []
         self._path = f"actors/{actor.event}/{actor.name}"
         handling = Handling(actor, equipment.target, sidecar, self._gate, pause=pause, gate_changed=self._follow_gate)
+        self._hand = Hand(actor, sidecar.pulse, sidecar.metrics, handling.attempts, receive=self._receive)
         self._intake = self._choose_intake(handling)
         self._pull = Pull(
             sidecar.connection,
@@ -96,7 +96,7 @@ class ActorLoop:
             stream=actor.stream,
             consumer=actor.name,
             capacity=self._capacity,
-            receive=self._receive,
+            receive=self._read,
         )
         self._route_pull: Pull | None = None
 
@@ -195,8 +195,12 @@ class ActorLoop:
             except ConsumerGoneError as error:
                 await self._restore(str(error))
 
-    def _receive(self, frame: Frame) -> None:
-        self._intake.receive(Delivery.of_event(self._sidecar.connection, self.actor.event, frame))
+    def _read(self, frame: Frame) -> None:
+        sidecar = self._sidecar
+        self._receive(Delivery.of_event(sidecar.connection, sidecar.jetstream, self.actor.event, frame))
+
+    def _receive(self, delivery: Delivery) -> None:
+        self._intake.receive(delivery)
 
     # ---- the route: what is for this actor only
 
@@ -231,7 +235,9 @@ class ActorLoop:
 
     def _receive_from_route(self, frame: Frame) -> None:
         actor = self.actor
-        delivery = Delivery.of_route(self._sidecar.connection, actor.event, actor.stream, frame)
+        delivery = Delivery.of_route(
+            self._sidecar.connection, self._sidecar.jetstream, actor.event, actor.stream, frame
+        )
         if delivery.dead_letter:
             letters, message = self._sidecar.dead_letter_stream, delivery.message
             self._start(letters.remove_replayed(message, actor.name, delivery.dead_letter), "replayed")

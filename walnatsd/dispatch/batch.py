@@ -75,7 +75,9 @@ class BatchIntake:
     def receive(self, delivery: Delivery) -> None:
         """Hold it and put it into the open batch."""
         if not self._hand.take(delivery):
-            self._handling.attempts.defer(delivery)
+            return
+        if self._stopping:
+            self._start(self._settle_all([delivery], Retry(0.0, counts=False)), str(delivery.message.sequence))
             return
         seen = self._screen.look(delivery.message, now=time.time())
         if not isinstance(seen, Message):

@@ -1,21 +1,42 @@
 """The deliveries that an actor holds in this sidecar, from the hand-over to the settlement."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from walnatsd.broker.delivery import Delivery, Key
+from walnatsd.dispatch.attempts import Attempts
 from walnatsd.dispatch.pulse import Pulse
 from walnatsd.model.actor import Actor
 from walnatsd.observe.metrics import Metrics
 
 
 class Hand:
-    """Counts and pulses what it holds."""
+    """Counts and pulses what it holds; a message is in it once, however often it is handed over."""
 
-    def __init__(self, actor: Actor, pulse: Pulse, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        actor: Actor,
+        pulse: Pulse,
+        metrics: Metrics,
+        attempts: Attempts,
+        *,
+        receive: Callable[[Delivery], None],
+    ) -> None:
+        """Prepare the hand, empty.
+
+        Args:
+            actor: The declaration.
+            pulse: What tells NATS that jobs are in progress.
+            metrics: Where it is counted.
+            attempts: Told of hand-overs that are no attempt.
+            receive: Takes what was handed over while its message was being handed back.
+        """
         self._actor = actor
         self._pulse = pulse
         self._in_flight = metrics.in_flight(actor.event, actor.name)
+        self._attempts = attempts
+        self._receive = receive
         self._held: dict[Key, Delivery] = {}
+        self._next: dict[Key, Delivery] = {}
 
     def __len__(self) -> int:
         return len(self._held)
@@ -27,10 +48,15 @@ class Hand:
         """Hold a delivery; False where its message is held already.
 
         The server hands a message over again when it missed the pulses. It is still handled once at a time here, and
-        settled by the newer hand-over.
+        settled by the newer hand-over. What comes after a nak is the next hand-over, even where it overtakes the nak's
+        confirmation; so is what has the place of a message whose stream was deleted and made anew.
         """
         if held := self._held.get(delivery.key):
-            held.take_over(delivery)
+            if held.is_handed_back or held.message.stored_at != delivery.message.stored_at:
+                self._next[delivery.key] = delivery
+            else:
+                held.take_over(delivery)
+                self._attempts.defer(delivery)
             return False
         self._held[delivery.key] = delivery
         self._in_flight.inc()
@@ -43,3 +69,5 @@ class Hand:
         del self._held[delivery.key]
         self._in_flight.dec()
         self._pulse.drop(delivery)
+        if next_delivery := self._next.pop(delivery.key, None):
+            self._receive(next_delivery)

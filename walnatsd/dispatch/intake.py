@@ -72,7 +72,6 @@ class SingleIntake:
     def receive(self, delivery: Delivery) -> None:
         """Hold it and start a job for it."""
         if not self._hand.take(delivery):
-            self._handling.attempts.defer(delivery)
             return
         self._unstarted += 1
         self._start(self._carry(delivery), str(delivery.message.sequence))
