@@ -90,7 +90,7 @@ async def test_an_ack_waits_for_a_consumer_without_a_leader(nats, monkeypatch) -
         await parts.consumer()
         # the subject of a domain that this server does not have: the consumer is there, and nobody listens
         reply = "$JS.ACK.hub.A5oZ4Hcs.counts.print.1.1.1.1700000000000000000.0.x"
-        delivery = Delivery(parts.connection, parts.jetstream, "counts", Frame("counts", reply, b"1", b""))
+        delivery = Delivery.of_event(parts.connection, parts.jetstream, "counts", Frame("counts", reply, b"1", b""))
         ack = asyncio.create_task(delivery.ack())
         await asyncio.sleep(0.5)
         assert not ack.done()
