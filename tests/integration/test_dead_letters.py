@@ -155,22 +155,6 @@ async def test_a_message_with_all_the_headers_that_jetstream_takes_becomes_a_dea
     assert headers[PREFIX + "truncated"] == "history, headers"
 
 
-async def test_a_history_of_long_answers_does_not_stand_in_the_way(nats, receiver) -> None:
-    """Thirty kilobytes of what is not ASCII are more than a header block may have: refused, for ever."""
-
-    async def talk(_received: Received) -> web.StreamResponse:
-        return web.Response(status=500, text="ü" * 2000)
-
-    receiver.answer = talk
-    async with running(config(nats, receiver, retry={"delays": [0], "max_attempts": 30})) as sidecar:
-        await sidecar.emit("counts", "7")
-        await until(lambda: settled(nats))
-        assert (await sidecar.metrics()).get(FAILURES, 0) == 0
-    [(headers, _)] = await dead_letters(nats)
-    assert headers[PREFIX + "truncated"] == "history"
-    assert headers[PREFIX + "attempts"] == "30"
-
-
 async def test_an_actor_gives_a_message_up_for_itself_alone(nats, receiver) -> None:
     async def answer(received: Received) -> web.StreamResponse:
         return web.Response(status=400 if received.headers["walnats-actor"] == "print" else 200)

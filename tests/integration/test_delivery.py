@@ -10,6 +10,7 @@ from support.nats_server import NatsServer
 from support.receiver import Received, Receiver, answers
 from support.receiver import receiver as receiver_beside
 from support.waiting import until
+from walnatsd.broker import pull
 
 
 def one_actor(nats: NatsServer, receiver: Receiver, **options: object) -> str:
@@ -187,7 +188,8 @@ async def _metric(sidecar, name: str) -> float:
     return (await sidecar.metrics()).get(name, 0)
 
 
-async def test_a_410_pauses_the_actor_and_keeps_its_messages(nats, receiver) -> None:
+async def test_a_410_pauses_the_actor_and_keeps_its_messages(nats, receiver, monkeypatch) -> None:
+    monkeypatch.setattr(pull, "HEARTBEAT_S", 0.2)  # the server sees the end of a pause when a heartbeat is due
     receiver.answer = answers(410)
     async with running(one_actor(nats, receiver)) as sidecar:
         await sidecar.emit("counts", "1")
