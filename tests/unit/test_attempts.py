@@ -1,49 +1,76 @@
-"""Counting attempts: hand-overs without those that are known to have been none."""
+"""Counting attempts: hand-overs without those that are known to have been none; and what the attempts came to."""
+
+from dataclasses import dataclass
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from walnatsd.dispatch import attempts as module
 from walnatsd.dispatch.attempts import Attempts
+from walnatsd.model.attempt import Attempt
+from walnatsd.model.outcome import Outcome, Verdict
+
+
+@dataclass
+class HandOver:
+    """A delivery as the counting sees it."""
+
+    deliveries: int = 1
+    sequence: int = 7
+    attempts_before: int = 0
+
+    @property
+    def key(self) -> tuple[str, int]:
+        return ("counts", self.sequence)
+
+
+def attempt(number: int, answer: str = "") -> Attempt:
+    return Attempt(number, 1.7e9, 0.1, Outcome(Verdict.FAILED, "500", 500, answer=answer))
 
 
 def test_without_deferrals_an_attempt_is_a_hand_over() -> None:
     attempts = Attempts()
-    assert [attempts.number(7, deliveries) for deliveries in (1, 2, 3)] == [1, 2, 3]
+    assert [attempts.number(HandOver(deliveries)) for deliveries in (1, 2, 3)] == [1, 2, 3]
+
+
+def test_attempts_that_were_made_elsewhere_are_added() -> None:
+    assert Attempts().number(HandOver(2, attempts_before=5)) == 7
 
 
 def test_deferrals_do_not_count_for_their_message_alone() -> None:
     attempts = Attempts()
-    attempts.defer(7)
-    attempts.defer(7)
-    assert attempts.number(7, 3) == 1
-    assert attempts.number(7, 4) == 2
-    assert attempts.number(8, 3) == 3
+    attempts.defer(HandOver(1))
+    attempts.defer(HandOver(2))
+    assert attempts.number(HandOver(3)) == 1
+    assert attempts.number(HandOver(4)) == 2
+    assert attempts.number(HandOver(3, sequence=8)) == 3
 
 
 def test_a_settled_message_is_forgotten() -> None:
     attempts = Attempts()
-    attempts.defer(7)
-    attempts.forget(7)
-    attempts.forget(7)
-    assert attempts.number(7, 2) == 2
+    attempts.defer(HandOver(1))
+    attempts.remember(HandOver(2), attempt(1))
+    attempts.forget(HandOver(2))
+    attempts.forget(HandOver(2))
+    assert attempts.number(HandOver(2)) == 2
+    assert attempts.history(HandOver(2), 1).attempts == ()
 
 
 def test_the_number_is_at_least_one_even_where_the_server_counts_anew() -> None:
     attempts = Attempts()
-    for _ in range(5):
-        attempts.defer(7)
-    assert attempts.number(7, 1) == 1
+    for deliveries in range(1, 6):
+        attempts.defer(HandOver(deliveries))
+    assert attempts.number(HandOver(1)) == 1
 
 
 def test_what_is_remembered_is_bounded_and_the_oldest_goes_first(monkeypatch) -> None:
-    monkeypatch.setattr(module, "REMEMBERED", 3)
+    monkeypatch.setattr(module, "REMEMBERED_MESSAGES", 3)
     attempts = Attempts()
     for sequence in (1, 2, 3):
-        attempts.defer(sequence)
-    attempts.defer(1)  # touched again, so 2 is the oldest now
-    attempts.defer(4)
-    assert [attempts.number(sequence, 10) for sequence in (1, 2, 3, 4)] == [8, 10, 9, 9]
+        attempts.defer(HandOver(sequence=sequence))
+    attempts.defer(HandOver(sequence=1))  # touched again, so 2 is the oldest now
+    attempts.defer(HandOver(sequence=4))
+    assert [attempts.number(HandOver(10, sequence)) for sequence in (1, 2, 3, 4)] == [8, 10, 9, 9]
 
 
 @given(st.lists(st.booleans(), max_size=50))
@@ -51,8 +78,40 @@ def test_the_number_counts_just_the_attempts_that_count(counted: list[bool]) -> 
     attempts = Attempts()
     expected = 1
     for deliveries, counts in enumerate(counted, start=1):
-        assert attempts.number(7, deliveries) == expected
+        assert attempts.number(HandOver(deliveries)) == expected
         if counts:
             expected += 1
         else:
-            attempts.defer(7)
+            attempts.defer(HandOver(deliveries))
+
+
+# ---- what they came to
+
+
+def test_a_history_is_complete_where_this_sidecar_saw_every_attempt() -> None:
+    attempts = Attempts()
+    attempts.remember(HandOver(1), attempt(1))
+    assert attempts.history(HandOver(1), 1).complete
+    attempts.remember(HandOver(3), attempt(3))  # the second one was another sidecar's
+    history = attempts.history(HandOver(3), 3)
+    assert [each.number for each in history.attempts] == [1, 3]
+    assert not history.complete
+    assert not Attempts().history(HandOver(3), 3).complete
+
+
+def test_of_many_attempts_the_last_ones_are_remembered() -> None:
+    attempts = Attempts()
+    for number in range(1, 101):
+        attempts.remember(HandOver(number), attempt(number))
+    history = attempts.history(HandOver(100), 100)
+    assert [each.number for each in history.attempts] == list(range(71, 101))
+    assert not history.complete
+
+
+def test_long_answers_are_remembered_within_bounds(monkeypatch) -> None:
+    monkeypatch.setattr(module, "REMEMBERED_CHARACTERS", 10_000)
+    attempts = Attempts()
+    for sequence in range(100):
+        attempts.remember(HandOver(sequence=sequence), attempt(1, "x" * 900))
+    known = [sequence for sequence in range(100) if attempts.history(HandOver(sequence=sequence), 1).attempts]
+    assert known == list(range(90, 100))
