@@ -178,7 +178,7 @@ async def _other_settled(nats: NatsServer) -> bool:
 
 async def test_while_the_dead_letter_stream_is_full_the_message_waits_and_a_metric_cries(nats, receiver, hasty) -> None:
     receiver.answer = answers(then=400)
-    async with running(config(nats, receiver, letters={"bytes": "4KiB"})) as sidecar:
+    async with running(config(nats, receiver, letters={"bytes": "6KiB"})) as sidecar:
         await sidecar.emit("counts", "x" * 3000)
         await until(lambda: settled(nats))
         await sidecar.emit("counts", "y" * 3000)

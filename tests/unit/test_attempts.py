@@ -1,4 +1,4 @@
-"""Counting attempts: hand-overs without those that are known to have been none; and what the attempts came to."""
+"""Counting attempts: hand-overs without those that are known to have been none."""
 
 from dataclasses import dataclass
 
@@ -7,8 +7,6 @@ from hypothesis import strategies as st
 
 from walnatsd.dispatch import attempts as module
 from walnatsd.dispatch.attempts import Attempts
-from walnatsd.model.attempt import Attempt
-from walnatsd.model.outcome import Outcome, Verdict
 
 
 @dataclass
@@ -19,13 +17,15 @@ class HandOver:
     sequence: int = 7
     attempts_before: int = 0
 
+    presumed_deferrals: int = 0
+
     @property
     def key(self) -> tuple[str, int]:
         return ("counts", self.sequence)
 
-
-def attempt(number: int, answer: str = "") -> Attempt:
-    return Attempt(number, 1.7e9, 0.1, Outcome(Verdict.FAILED, "500", 500, answer=answer))
+    @property
+    def origin(self) -> tuple[str, int]:
+        return self.key
 
 
 def test_without_deferrals_an_attempt_is_a_hand_over() -> None:
@@ -49,11 +49,9 @@ def test_deferrals_do_not_count_for_their_message_alone() -> None:
 def test_a_settled_message_is_forgotten() -> None:
     attempts = Attempts()
     attempts.defer(HandOver(1))
-    attempts.remember(HandOver(2), attempt(1))
     attempts.forget(HandOver(2))
     attempts.forget(HandOver(2))
     assert attempts.number(HandOver(2)) == 2
-    assert attempts.history(HandOver(2), 1).attempts == ()
 
 
 def test_the_number_is_at_least_one_even_where_the_server_counts_anew() -> None:
@@ -83,35 +81,3 @@ def test_the_number_counts_just_the_attempts_that_count(counted: list[bool]) -> 
             expected += 1
         else:
             attempts.defer(HandOver(deliveries))
-
-
-# ---- what they came to
-
-
-def test_a_history_is_complete_where_this_sidecar_saw_every_attempt() -> None:
-    attempts = Attempts()
-    attempts.remember(HandOver(1), attempt(1))
-    assert attempts.history(HandOver(1), 1).complete
-    attempts.remember(HandOver(3), attempt(3))  # the second one was another sidecar's
-    history = attempts.history(HandOver(3), 3)
-    assert [each.number for each in history.attempts] == [1, 3]
-    assert not history.complete
-    assert not Attempts().history(HandOver(3), 3).complete
-
-
-def test_of_many_attempts_the_last_ones_are_remembered() -> None:
-    attempts = Attempts()
-    for number in range(1, 101):
-        attempts.remember(HandOver(number), attempt(number))
-    history = attempts.history(HandOver(100), 100)
-    assert [each.number for each in history.attempts] == list(range(71, 101))
-    assert not history.complete
-
-
-def test_long_answers_are_remembered_within_bounds(monkeypatch) -> None:
-    monkeypatch.setattr(module, "REMEMBERED_CHARACTERS", 10_000)
-    attempts = Attempts()
-    for sequence in range(100):
-        attempts.remember(HandOver(sequence=sequence), attempt(1, "x" * 900))
-    known = [sequence for sequence in range(100) if attempts.history(HandOver(sequence=sequence), 1).attempts]
-    assert known == list(range(90, 100))

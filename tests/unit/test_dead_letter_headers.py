@@ -96,12 +96,6 @@ def test_then_the_end_of_the_payload_goes() -> None:
     assert limit - 64 < len(head_of(kept)) + len(payload) <= limit
 
 
-def test_a_history_that_is_too_long_for_a_header_goes_alone() -> None:
-    """JetStream takes 64 KiB of headers; thirty long answers are more, and the dead letter was refused for ever."""
-    header = letter({"A": "1"}, dataclasses.replace(DEATH, history={"attempts": ["ü" * 1024] * 30}))
-    assert fit(header, b"payload", 1 << 20) == (without_history(header) | {MARK: "history"}, b"payload")
-
-
 def test_headers_that_leave_no_room_go_longest_first() -> None:
     """A message that used up the 64 KiB of headers could never become a dead letter."""
     header = letter({"Short": "s", "Long": "l" * 2000, "Longest": "x" * 64_000})
