@@ -118,7 +118,7 @@ async def running(loaded: Loaded) -> AsyncIterator[Daemon]:
             pause_after=config.dead_letters.pause_actor_after,
             reply_prefixes=config.nats.reply_prefixes,
         )
-        outfitter = Outfitter(session, loaded)
+        outfitter = Outfitter(session, loaded, metrics)
         roster = Roster(jetstream, config.nats.manage, sidecar, outfitter.equip, health=health, metrics=metrics)
         roster.declare(config.events, config.actors)
         emitter = Emitter(

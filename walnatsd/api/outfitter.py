@@ -7,8 +7,10 @@ import aiohttp
 from walnatsd.config.load import Loaded
 from walnatsd.dispatch.actor_loop import Equipment
 from walnatsd.dispatch.screen import Screen
+from walnatsd.listeners.listeners import Listeners
 from walnatsd.model.actor import Actor
 from walnatsd.model.event import Codec, Event, Schema
+from walnatsd.observe.metrics import Metrics
 from walnatsd.payload.codecs import Codecs, open_codecs
 from walnatsd.payload.schemas import PayloadSchema, open_schema
 from walnatsd.webhook.probe import answers_well
@@ -16,11 +18,12 @@ from walnatsd.webhook.webhook import Webhook, calling
 
 
 class Outfitter:
-    """Makes the webhook and the screen of an actor, and the codecs of an event."""
+    """Makes the target and the screen of an actor, and the codecs of an event."""
 
-    def __init__(self, session: aiohttp.ClientSession, loaded: Loaded) -> None:
+    def __init__(self, session: aiohttp.ClientSession, loaded: Loaded, metrics: Metrics) -> None:
         self._session = session
         self._loaded = loaded
+        self._metrics = metrics
         self._codecs: dict[tuple[Codec, ...], Codecs] = {}
         self._schemas: dict[Schema, PayloadSchema] = {}
 
@@ -34,7 +37,9 @@ class Outfitter:
         """Give what the loop of an actor works with."""
         source = self._loaded.config.service.name
         return Equipment(
-            Webhook(self._session, actor, calling(actor, self._loaded.secrets, source=source)),
+            Listeners(actor, self._metrics)
+            if actor.url is None
+            else Webhook(self._session, actor, calling(actor, self._loaded.secrets, source=source)),
             Screen(actor, self.codecs_for(event.codecs), source=source),
             partial(answers_well, self._session, actor.wait_for) if actor.wait_for is not None else None,
         )

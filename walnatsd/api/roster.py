@@ -16,6 +16,7 @@ from walnatsd.broker.registration import Registered, register_actor, register_ev
 from walnatsd.config.settings import Manage
 from walnatsd.dispatch.actor_loop import ActorLoop, Equipment
 from walnatsd.dispatch.sidecar import Sidecar
+from walnatsd.listeners.listeners import Listeners
 from walnatsd.model.actor import Actor
 from walnatsd.model.event import Event
 from walnatsd.model.names import stream_name
@@ -81,6 +82,11 @@ class Roster:
         """The running actors by event and name."""
         return self._actors
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether all actors stop, or have stopped."""
+        return self._stopping
+
     def is_from_file(self, name: str | Key) -> bool:
         """Whether the config file declares this event, or this actor."""
         return name in self._from_file
@@ -88,7 +94,7 @@ class Roster:
     # ---- from the config file
 
     def declare(self, events: Iterable[Event], actors: Iterable[Actor]) -> None:
-        """Take what the config file declares in: emits know it before NATS is there, and registrations leave it alone."""
+        """Take what the config file declares in: emits and listeners know it before NATS is there, registrations leave it."""
         for event in events:
             self._events[event.name] = event
             self._from_file.add(event.name)
@@ -125,8 +131,9 @@ class Roster:
         wanted: set[str | Key] = {event.name for event in events} | {(actor.event, actor.name) for actor in actors}
         gone = [name for name in self._from_file if name not in wanted]
         restarted = [(actor.event, actor.name) for actor in actors if actor in changed]
-        ending = [self._actors[key] for key in self._actors if key in gone or key in restarted]
-        await _all(self._end(loop) for loop in ending)
+        ending = [(self._actors[key], _gone(*key)) for key in self._actors if key in gone]
+        ending += [(self._actors[key], _replaced(*key)) for key in self._actors if key in restarted]
+        await _all(self._end(loop, why) for loop, why in ending)
         for name in gone:
             self._from_file.discard(name)
             if isinstance(name, str):
@@ -140,7 +147,7 @@ class Roster:
     async def forget_actor(self, event: str, name: str) -> None:
         """Stop an actor that came over gRPC, after its deliveries in flight are settled."""
         if loop := self._actors.get((event, name)):
-            await self._end(loop)
+            await self._end(loop, _gone(event, name))
 
     def forget_event(self, name: str) -> None:
         """Forget an event that came over gRPC."""
@@ -200,7 +207,7 @@ class Roster:
         registered = await _once(self._write_actor(actor))
         running = self._actors.get(key)
         if running is not None and running.actor != actor:
-            await self._end(running)
+            await self._end(running, _replaced(*key))
         self._start(actor)
         return registered
 
@@ -257,11 +264,15 @@ class Roster:
             pause=lambda reason: self._pause(actor, reason),
             restore=lambda reason: self.restore(actor, reason),
         )
+        if isinstance(loop.target, Listeners):
+            loop.target.changed = loop.credit_changed
         self._actors[key] = loop
         self._tasks.create_task(loop.run(), name=f"actors/{actor.event}/{actor.name}")
 
-    async def _end(self, loop: ActorLoop) -> None:
+    async def _end(self, loop: ActorLoop, why: Refusal) -> None:
+        """Stop an actor. Its listeners may answer what they have; then their streams end with this status."""
         await loop.stop(loop.actor.job_timeout)
+        _end_listeners(loop, why)
         self._actors.pop((loop.actor.event, loop.actor.name), None)
 
     async def restore(self, actor: Actor, reason: str) -> None:
@@ -347,6 +358,8 @@ class Roster:
         """Stop all actors: pulls end, deliveries finish within `timeout_s` seconds or are handed back."""
         self._stopping = True
         await _all(loop.stop(timeout_s) for loop in self._actors.values())
+        for loop in self._actors.values():
+            _end_listeners(loop, Refusal(Reason.STOPPING, "the daemon is stopping", retry_after_s=1.0))
         self._actors.clear()
 
 
@@ -363,6 +376,19 @@ async def _all(work: Iterable[Awaitable[None]]) -> None:
     async with asyncio.TaskGroup() as tasks:
         for each in work:
             tasks.create_task(each)  # type: ignore[arg-type]
+
+
+def _end_listeners(loop: ActorLoop, why: Refusal) -> None:
+    if isinstance(loop.target, Listeners):
+        loop.target.end(why)
+
+
+def _gone(event: str, name: str) -> Refusal:
+    return Refusal(Reason.UNKNOWN_ACTOR, f"the actor {name!r} of {event!r} is not declared here any more")
+
+
+def _replaced(event: str, name: str) -> Refusal:
+    return Refusal(Reason.REPLACED, f"the actor {name!r} of {event!r} was declared anew; come again")
 
 
 def _part(actor: Actor) -> str:

@@ -42,9 +42,6 @@ def not_supported_yet(data: object) -> Iterator[Problem]:
         for location, value in _matches(data, pattern, ()):
             if value not in (None, [], {}) and value != _HARMLESS.get(str(location[-1])):
                 yield Problem(location, "not supported yet by this version; remove it")
-    for location, actor in _matches(data, ("actors", None), ()):
-        if isinstance(actor, Mapping) and "name" in actor and actor.get("url") is None:
-            yield Problem((*location, "url"), "is required: serving actors over the gRPC stream is not supported yet")
 
 
 def declarations_fit(data: object) -> Iterator[Problem]:

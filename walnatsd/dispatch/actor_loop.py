@@ -118,6 +118,11 @@ class ActorLoop:
         """How the actor fares."""
         return ActorState(self._gate.state, len(self._hand), self._gate.window, self._gate.breaker)
 
+    @property
+    def target(self) -> Target:
+        """Who is called."""
+        return self._equipment.target
+
     # ---- life
 
     async def run(self) -> None:
@@ -187,6 +192,11 @@ class ActorLoop:
         self._pull.wake()
         if self._route_pull is not None:
             self._route_pull.wake()
+
+    def credit_changed(self) -> None:
+        """Ask for as much as the target takes now, and no more."""
+        self._pull.withdraw()
+        self.wake()
 
     async def _pull_for_ever(self) -> None:
         while True:

@@ -43,7 +43,7 @@ class Gate:
             return "held"
         if self._breaker.is_half_open:
             return "half-open"
-        return "open"
+        return "open" if self._credit() else "waiting-for-listener"
 
     @property
     def breaker(self) -> str:
@@ -78,7 +78,7 @@ class Gate:
         """How many attempts may be in flight."""
         if self._paused or self._awaits_probe or self._clock() < self._held_until:
             return 0
-        return self._breaker.allowance(min(self._window.size, self._credit()))
+        return min(self._breaker.allowance(self._window.size), self._credit())
 
     def starts_left(self, limit: int) -> int:
         """How many attempts may start now, `limit` at most, as far as the rate limit has a say in it."""

@@ -204,6 +204,11 @@ class Actor(Declared):
             )
         if self.batch is not None and (self.order_by is not None or self.responds):
             raise ValueError("batch goes neither with order_by nor with responds")
+        of_webhooks = {name: getattr(self, name) for name in ("headers", "signing_secrets", "tls", "batch")}
+        if self.url is None and (given := [name for name, value in of_webhooks.items() if value]):
+            raise ValueError(
+                f"{', '.join(given)}: for webhooks only; without url the actor is served over the gRPC stream"
+            )
         if isinstance(self.order_by, str) and not self.order_by.startswith("/"):
             raise ValueError("order_by is a JSON pointer like /parcel_id, or {header: NAME}")
         return self

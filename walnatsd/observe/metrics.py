@@ -121,6 +121,18 @@ class Metrics:
             ["event", "actor"],
             registry=registry,
         )
+        self._listeners = Gauge(
+            "walnatsd_listeners",
+            "Sessions of the gRPC stream that serve the actor in this sidecar.",
+            ["event", "actor"],
+            registry=registry,
+        )
+        self._late_results = Counter(
+            "walnatsd_late_results",
+            "Results of listeners that nobody waited for: they came late, twice or for an unknown delivery.",
+            ["event", "actor"],
+            registry=registry,
+        )
         self._drift = Gauge(
             "walnatsd_drift",
             "Declared keys that differ in NATS and were not written.",
@@ -152,6 +164,8 @@ class Metrics:
         self.max_deliveries: Callable[[str, str], Counter] = cache(self._max_deliveries.labels)
         self.breaker_open: Callable[[str, str], Gauge] = cache(self._breaker_open.labels)
         self.orphans: Callable[[str], Gauge] = cache(self._orphans.labels)
+        self.listeners: Callable[[str, str], Gauge] = cache(self._listeners.labels)
+        self.late_results: Callable[[str, str], Counter] = cache(self._late_results.labels)
         self.drift: Callable[[str, str, str], Gauge] = cache(self._drift.labels)
 
     def render(self) -> bytes:

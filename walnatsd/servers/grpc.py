@@ -27,6 +27,12 @@ MAX_MESSAGE_BYTES = 68 << 20
 _OPTIONS = (
     ("grpc.so_reuseport", 0),  # two daemons on one port would take turns unnoticed
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    # a peer that is gone without a word is noticed by pings, and may look for us in the same way
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
 )
 _SERVICES = (
     events_pb2.DESCRIPTOR.services_by_name["Events"].full_name,

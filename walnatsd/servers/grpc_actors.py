@@ -1,6 +1,6 @@
 """The `Actors` service."""
 
-from typing import Any, Never
+from typing import Any
 
 import grpc
 
@@ -8,7 +8,8 @@ from walnatsd.api.actors import Actors
 from walnatsd.api.declarations import read_actor
 from walnatsd.model.refusal import Reason, Refusal
 from walnatsd.servers.grpc_errors import refuse
-from walnatsd.servers.grpc_events import declaration, not_yet
+from walnatsd.servers.grpc_events import declaration
+from walnatsd.servers.grpc_listen import Context, Requests, converse, read_subscription
 from walnatsd.v1 import actors_pb2, actors_pb2_grpc
 
 
@@ -40,9 +41,18 @@ class ActorsServicer(actors_pb2_grpc.ActorsServicer):
             ]
         )
 
-    async def Listen(self, _requests: object, context: grpc.aio.ServicerContext[Any, Any]) -> Never:  # type: ignore[override]  # noqa: N802
-        """Not yet."""
-        await refuse(context, not_yet("Listen"))
+    async def Listen(  # type: ignore[override]  # noqa: N802 - it writes to the context instead of yielding
+        self, requests: Requests, context: Context
+    ) -> None:
+        """Serve an actor: deliveries down, results up."""
+        try:
+            subscribe = await read_subscription(requests)
+            with self._actors.listen(
+                subscribe.event, subscribe.actor, max_in_flight=subscribe.max_in_flight
+            ) as session:
+                await converse(session, requests, context)
+        except Refusal as refusal:
+            await refuse(context, refusal)
 
 
 def _declaration(actor: actors_pb2.Actor) -> dict[str, Any]:

@@ -532,7 +532,7 @@ Global___RegisteredActor: _TypeAlias = RegisteredActor  # noqa: Y015
 
 @_typing.final
 class ListenRequest(_message.Message):
-    """ListenRequest is what a listener sends."""
+    """ListenRequest is what a listener sends. One of no kind is a heartbeat."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -550,7 +550,7 @@ class ListenRequest(_message.Message):
         actor: _builtins.str
         """Name of the actor."""
         max_in_flight: _builtins.int
-        """How many deliveries this session takes at once."""
+        """How many deliveries this session takes at once: it never has more of them unanswered. 0: the actor's max_jobs."""
         def __init__(
             self,
             *,
@@ -675,6 +675,21 @@ class ListenRequest(_message.Message):
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     @_typing.final
+    class Stop(_message.Message):
+        """Stop asks for no more deliveries; what is in flight may still be answered. Closing the stream hands the rest back."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        def __init__(
+            self,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
     class Results(_message.Message):
         """Results holds the outcomes of several deliveries."""
 
@@ -698,6 +713,7 @@ class ListenRequest(_message.Message):
 
     SUBSCRIBE_FIELD_NUMBER: _builtins.int
     RESULTS_FIELD_NUMBER: _builtins.int
+    STOP_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def subscribe(self) -> Global___ListenRequest.Subscribe:
         """Begins the session."""
@@ -706,17 +722,22 @@ class ListenRequest(_message.Message):
     def results(self) -> Global___ListenRequest.Results:
         """Outcomes."""
 
+    @_builtins.property
+    def stop(self) -> Global___ListenRequest.Stop:
+        """No more deliveries."""
+
     def __init__(
         self,
         *,
         subscribe: Global___ListenRequest.Subscribe | None = ...,
         results: Global___ListenRequest.Results | None = ...,
+        stop: Global___ListenRequest.Stop | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "results", b"results", "subscribe", b"subscribe"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "results", b"results", "stop", b"stop", "subscribe", b"subscribe"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "results", b"results", "subscribe", b"subscribe"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "results", b"results", "stop", b"stop", "subscribe", b"subscribe"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["subscribe", "results"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["subscribe", "results", "stop"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -724,7 +745,9 @@ Global___ListenRequest: _TypeAlias = ListenRequest  # noqa: Y015
 
 @_typing.final
 class ListenResponse(_message.Message):
-    """ListenResponse hands out deliveries. One without deliveries is a heartbeat."""
+    """ListenResponse hands out deliveries. One without deliveries is a heartbeat: the first one says that the session has
+    begun, others come when there has been nothing to deliver for 5 s.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -766,7 +789,7 @@ class Delivery(_message.Message):
 
     @_builtins.property
     def deadline(self) -> _timestamp_pb2.Timestamp:
-        """When the daemon stops waiting for the result."""
+        """When the daemon stops waiting for the result; the place of the delivery is free again then."""
 
     def __init__(
         self,

@@ -1,11 +1,12 @@
 """The connection to a sidecar: declare and emit."""
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Never, TypeVar
 
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -14,7 +15,9 @@ from walnatsd_client._actor import Actor
 from walnatsd_client._call import call
 from walnatsd_client._declarations import actor_message, duration, event_message
 from walnatsd_client._event import Event
+from walnatsd_client._listen import listen_for_ever
 from walnatsd_client._proto import actors_pb2, actors_pb2_grpc, events_pb2, events_pb2_grpc
+from walnatsd_client._registrations import Registrations
 
 T = TypeVar("T")
 
@@ -25,6 +28,12 @@ _CHANNEL_OPTIONS = [
     ("grpc.enable_http_proxy", 0),  # http_proxy is for the world outside; a sidecar is next door
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),  # a restarted sidecar is found again within a second
+    ("grpc.max_receive_message_length", -1),  # the sidecar passes on what NATS takes, which may be more than 4 MiB
+    # a connection that is dead without a word is noticed by pings; the sidecar allows them every 5 s
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
 ]
 
 
@@ -67,6 +76,7 @@ class Connection:
         self._channel = channel
         self._events = events_pb2_grpc.EventsStub(channel)
         self._actors = actors_pb2_grpc.ActorsStub(channel)
+        self._registrations = Registrations(self.register)
 
     async def register(
         self,
@@ -109,6 +119,7 @@ class Connection:
                 timeout_s=timeout,
             )
             registered += [_registered(*pair) for pair in zip(actors, actors_answer.actors, strict=True)]
+        self._registrations.note(declarations)
         return tuple(registered)
 
     async def emit(
@@ -173,6 +184,52 @@ class Connection:
             scheduled=answer.scheduled,
             spooled=answer.spooled,
         )
+
+    async def listen(self, *actors: Actor[Any], max_in_flight: int = 0) -> Never:
+        """Handle the messages of actors until cancelled, over the connection to the sidecar.
+
+        The actors must have been declared without `url`. Where the connection is lost, or the sidecar restarts, it is
+        made again for ever, and what was registered on this connection is registered again where the sidecar has
+        forgotten it.
+
+        | what happens | what the sidecar makes of it |
+        |---|---|
+        | the handler returns | done |
+        | it raises `Reject`, or the payload is not of the event's schema | dead letter |
+        | it raises `Retry` or anything else (logged here, not told) | another attempt |
+        | it is not done within the actor's `job_timeout`; it is cancelled then | another attempt |
+        | the connection is lost meanwhile; it is cancelled | another attempt at once, by whoever listens; none counted |
+
+        A handler in a thread can't be cancelled: it goes on, and what it returns is ignored.
+
+        When cancelled, it takes nothing more, lets handlers finish, and sees that the sidecar knows of it. When cancelled
+        once more, it ends at once.
+
+        Args:
+            actors: What to serve.
+            max_in_flight: How many messages of each actor are handled here at once. 0: the actor's `max_jobs`.
+
+        Raises:
+            ValueError: No actor is given, or one twice, or `max_in_flight` is negative.
+            UnknownActorError: An actor is not declared.
+            ConflictError: An actor is declared with a webhook.
+            WalnatsdError: The sidecar refuses for another reason.
+        """
+        names = {(actor.event.name, actor.name) for actor in actors}
+        if not actors or len(names) < len(actors):
+            raise ValueError("give one or more different actors")
+        if max_in_flight < 0:
+            raise ValueError(f"max_in_flight is {max_in_flight}; it must be positive, or 0 for the actor's max_jobs")
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for actor in actors:
+                    tasks.create_task(
+                        listen_for_ever(self._actors, actor, self._registrations, max_in_flight=max_in_flight),
+                        name=f"walnatsd/listen/{actor.event.name}/{actor.name}",
+                    )
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        raise AssertionError("listening ended by itself")
 
 
 @asynccontextmanager

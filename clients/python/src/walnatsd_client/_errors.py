@@ -4,9 +4,10 @@
 WalnatsdError                every error, also one with a reason that this client doesn't know yet
 ├── InvalidError             the call is wrong: INVALID_…, SCHEMA, TOO_LARGE
 ├── UnknownEventError        the event is not declared: UNKNOWN_EVENT
-├── ConflictError            things are not as the call assumes: NO_ACTORS, SEQUENCE, CONFLICT
-├── CapacityError            there is no room: EVENT_FULL, BUSY
-├── UnavailableError         nobody answers in time: NATS_UNAVAILABLE, SIDECAR_UNAVAILABLE
+├── UnknownActorError        the actor is not declared: UNKNOWN_ACTOR
+├── ConflictError            things are not as the call assumes: NO_ACTORS, SEQUENCE, CONFLICT, REPLACED
+├── CapacityError            there is no room: EVENT_FULL, BUSY, NOT_READING
+├── UnavailableError         nobody answers in time: NATS_UNAVAILABLE, STOPPING, SIDECAR_UNAVAILABLE
 ├── AccessError              not allowed: TOKEN, SCOPE
 └── UnsupportedError         the NATS server is too old: SERVER_VERSION, NOT_SUPPORTED
 ```
@@ -64,6 +65,10 @@ class UnknownEventError(WalnatsdError):
     """The event is not declared, neither in the sidecar's file nor by `register`."""
 
 
+class UnknownActorError(WalnatsdError):
+    """The actor is not declared, neither in the sidecar's file nor by `register`."""
+
+
 class ConflictError(WalnatsdError):
     """Things are not as the call assumes: too few actors, another last sequence, or a declaration that can't be met."""
 
@@ -88,12 +93,16 @@ _FAMILIES: dict[str, type[WalnatsdError]] = {
     "SCHEMA": InvalidError,
     "TOO_LARGE": InvalidError,
     "UNKNOWN_EVENT": UnknownEventError,
+    "UNKNOWN_ACTOR": UnknownActorError,
     "NO_ACTORS": ConflictError,
     "SEQUENCE": ConflictError,
     "CONFLICT": ConflictError,
+    "REPLACED": ConflictError,
     "EVENT_FULL": CapacityError,
     "BUSY": CapacityError,
+    "NOT_READING": CapacityError,
     "NATS_UNAVAILABLE": UnavailableError,
+    "STOPPING": UnavailableError,
     "TOKEN": AccessError,
     "SCOPE": AccessError,
     "SERVER_VERSION": UnsupportedError,

@@ -1,8 +1,5 @@
 """Actors as webhooks: an ASGI app to mount anywhere."""
 
-import asyncio
-import inspect
-import logging
 import math
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
@@ -10,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from walnatsd_client._actor import Actor
-from walnatsd_client._delivery import CURRENT, Delivery, Reject, Retry
+from walnatsd_client._delivery import Delivery, Reject, Retry
+from walnatsd_client._handling import handle
 from walnatsd_client._signature import is_signed, key_of
 
 Scope = MutableMapping[str, Any]
@@ -20,8 +18,6 @@ Send = Callable[[AsgiMessage], Awaitable[None]]
 AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _BATCH_TYPE = "application/cloudevents-batch+json"
-
-_logger = logging.getLogger("walnatsd_client")
 
 
 def asgi_app(
@@ -106,51 +102,15 @@ class _WebhookApp:
 
 
 async def _handle(actor: Actor[Any], delivery: Delivery, payload: bytes) -> _Answer:
-    token = CURRENT.set(delivery)
-    try:
-        try:
-            message = actor.event.decode(payload)
-        except ValueError as error:
-            return _Answer(422, f"the payload is not of the event's schema: {error}")
-        await _call(actor.handler, message)
-    except Reject as reject:
-        return _Answer(422, reject.reason)
-    except Retry as retry:
-        # Retry-After has whole seconds (RFC 9110 section 10.2.3).
-        headers = () if retry.after is None else ((b"retry-after", b"%d" % math.ceil(retry.after)),)
-        return _Answer(500, retry.reason, headers)
-    except Exception:
-        _logger.exception(
-            "actor %s failed: event %s, uid %s, sequence %d, attempt %d",
-            delivery.actor,
-            delivery.event,
-            delivery.uid,
-            delivery.sequence,
-            delivery.attempt,
-        )
-        return _Answer(500, "the handler failed; its log says why")
-    else:
-        return _Answer(204)
-    finally:
-        CURRENT.reset(token)
-
-
-async def _call(handler: Callable[[Any], object], message: object) -> None:
-    """Call a handler: on the loop if it is a coroutine function, else in a thread."""
-    if inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(getattr(handler, "__call__", None)):  # noqa: B004 - asks how, not whether
-        result = handler(message)
-    else:
-        result = await asyncio.to_thread(_call_in_thread, handler, message)
-    if inspect.isawaitable(result):
-        await result
-
-
-def _call_in_thread(handler: Callable[[Any], object], message: object) -> object:
-    try:
-        return handler(message)
-    except StopIteration as error:
-        # A future can't carry it: whoever awaits it would wait for ever.
-        raise RuntimeError("the handler raised StopIteration") from error
+    match await handle(actor, delivery, payload):
+        case None:
+            return _Answer(204)
+        case Reject() as reject:
+            return _Answer(422, reject.reason)
+        case Retry() as retry:
+            # Retry-After has whole seconds (RFC 9110 section 10.2.3).
+            headers = () if retry.after is None else ((b"retry-after", b"%d" % math.ceil(retry.after)),)
+            return _Answer(500, retry.reason, headers)
 
 
 def _delivery(actor: Actor[Any], headers: Mapping[str, str]) -> Delivery:

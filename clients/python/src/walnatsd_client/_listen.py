@@ -1,0 +1,252 @@
+"""Actors over the gRPC stream: one session after another, for ever."""
+
+import asyncio
+import logging
+import random
+import time
+from collections import deque
+from typing import Any, Never
+
+import grpc
+
+from walnatsd_client._actor import Actor
+from walnatsd_client._declarations import duration
+from walnatsd_client._delivery import Delivery, Reject, Retry
+from walnatsd_client._errors import SIDECAR_UNAVAILABLE, UnavailableError, UnknownActorError, WalnatsdError, answer_of
+from walnatsd_client._handling import handle
+from walnatsd_client._proto import actors_pb2, actors_pb2_grpc
+from walnatsd_client._registrations import Registrations
+
+FIRST_PAUSE_S = 0.1
+LONGEST_PAUSE_S = 5.0
+SILENCE_S = 20.0
+"""The sidecar sends a heartbeat every 5 s, so after this long it is gone, whatever the connection pretends."""
+LEAVE_TIMEOUT_S = 5.0
+"""How long the sidecar may take to read the last results."""
+GATHERED_BYTES = 1 << 20
+"""Results are gathered into messages of at most this size, unless a single one is larger."""
+
+_ACK = actors_pb2.ListenRequest.Ack()
+_COME_AGAIN = frozenset({"REPLACED", "NOT_READING"})
+"""Reasons of the sidecar to end a session that another one may follow."""
+# How gRPC says that the connection broke, or that the sidecar is going down.
+_LOST = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
+
+_logger = logging.getLogger("walnatsd_client")
+
+
+async def listen_for_ever(
+    stub: "actors_pb2_grpc.ActorsAsyncStub", actor: Actor[Any], registrations: Registrations, *, max_in_flight: int
+) -> Never:
+    """Serve an actor in session after session, until cancelled.
+
+    Raises:
+        WalnatsdError: The sidecar refuses the session, and coming again would not help.
+    """
+    pause_s = FIRST_PAUSE_S
+    served = False
+    while True:
+        seen = registrations.count
+        session = _Session(stub, actor, max_in_flight)
+        error = await session.run()
+        if session.began:
+            served, pause_s = True, FIRST_PAUSE_S
+        if isinstance(error, UnknownActorError):
+            # A restarted sidecar has forgotten it. Who served it before waits for whoever registers it again.
+            if not await _register_again(registrations, actor, seen) and not served:
+                raise error
+        elif not isinstance(error, UnavailableError) and error.reason not in _COME_AGAIN:
+            raise error
+        _logger.warning("actor %s: the session with the sidecar ended, coming again: %s", actor.name, error)
+        await asyncio.sleep(pause_s * random.uniform(0.5, 1))  # noqa: S311 - no secret
+        pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+
+async def _register_again(registrations: Registrations, actor: Actor[Any], seen: int) -> bool:
+    try:
+        return await registrations.again(actor, seen=seen)
+    except UnavailableError as error:
+        _logger.warning("can't register again yet: %s", error)
+        return True
+
+
+class _Session:
+    """One stream, from the subscription to its end."""
+
+    def __init__(self, stub: "actors_pb2_grpc.ActorsAsyncStub", actor: Actor[Any], max_in_flight: int) -> None:
+        self.began = False
+        """Whether the sidecar took the subscription."""
+        self._stub = stub
+        self._actor = actor
+        self._max_in_flight = max_in_flight
+        self._leaving = False
+        """Nothing more is started."""
+        self._running: set[asyncio.Task[None]] = set()
+        self._results: deque[actors_pb2.ListenRequest.Result] = deque()
+        self._to_write = asyncio.Event()
+
+    async def run(self) -> WalnatsdError:
+        """Take deliveries and answer them until the session ends; tells why it did.
+
+        When cancelled, nothing more is taken, and what runs is finished and answered first. When cancelled again, or
+        when the session ends otherwise, what runs is cancelled: the sidecar has handed it to another by then.
+        """
+        async with asyncio.TaskGroup() as self._tasks:
+            self._call = self._stub.Listen(wait_for_ready=True)
+            reader = self._tasks.create_task(self._read(), name=f"{self._actor.name}/read")
+            writer = self._tasks.create_task(self._write(), name=f"{self._actor.name}/write")
+            try:
+                await asyncio.wait([reader])
+            except asyncio.CancelledError:
+                if self.began:
+                    await self._leave(reader, writer)
+                raise
+            finally:
+                self._call.cancel()
+            for task in (writer, *self._running):
+                task.cancel()
+        return reader.result()
+
+    async def _leave(self, reader: "asyncio.Task[WalnatsdError]", writer: asyncio.Task[None]) -> None:
+        """Finish what runs, and see that the sidecar gets to know."""
+        self._leaving = True
+        self._to_write.set()
+        while self._running and not reader.done():
+            await asyncio.wait([reader, *self._running], return_when=asyncio.FIRST_COMPLETED)
+        self._to_write.set()
+        await asyncio.wait([reader, writer], timeout=LEAVE_TIMEOUT_S)
+
+    # ---- deliveries
+
+    async def _read(self) -> WalnatsdError:
+        """Start a task for every delivery until the stream ends; tells why it did."""
+        try:
+            await self._take_deliveries()
+        except TimeoutError:
+            return _lost(f"nothing heard for {SILENCE_S:g} s")
+        except grpc.aio.AioRpcError as error:
+            return _ending(error)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            return _lost("the connection was closed here")
+        return _lost("the sidecar closed the stream")
+
+    async def _take_deliveries(self) -> None:
+        while True:
+            async with asyncio.timeout(SILENCE_S):
+                response = await self._call.read()
+            if not isinstance(response, actors_pb2.ListenResponse):
+                return  # the end
+            self.began = True
+            if not self._leaving:
+                for delivery in response.deliveries:
+                    self._start(delivery)
+
+    def _start(self, delivery: actors_pb2.Delivery) -> None:
+        task = self._tasks.create_task(self._carry(delivery))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def _carry(self, delivery: actors_pb2.Delivery) -> None:
+        """Handle one delivery and queue its result, within its time."""
+        facts = _facts(self._actor, delivery)
+        left_s = delivery.deadline.seconds + delivery.deadline.nanos / 1e9 - time.time()
+        if left_s <= 0:
+            _logger.error("actor %s: a delivery came after its deadline; is the clock right here?", self._actor.name)
+            return
+        try:
+            async with asyncio.timeout(left_s):
+                asked = await handle(self._actor, facts, delivery.message.payload)
+        except TimeoutError:
+            # The sidecar gives this attempt up at the same moment, and another one may begin any time.
+            _logger.error(  # noqa: TRY400 - where it was cancelled is of no interest
+                "actor %s was cancelled, for it was not done within job_timeout: event %s, uid %s, sequence %d, attempt %d",
+                facts.actor,
+                facts.event,
+                facts.uid,
+                facts.sequence,
+                facts.attempt,
+            )
+            return
+        self._results.append(_result(delivery.delivery_id, asked))
+        self._to_write.set()
+
+    # ---- results
+
+    async def _write(self) -> None:
+        """Subscribe, then send all results there are in one message whenever there are some."""
+        subscribe = actors_pb2.ListenRequest.Subscribe(
+            event=self._actor.event.name, actor=self._actor.name, max_in_flight=self._max_in_flight
+        )
+        try:
+            await self._call.write(actors_pb2.ListenRequest(subscribe=subscribe))
+            told = False
+            while not (self._leaving and told and not self._running and not self._results):
+                await self._to_write.wait()
+                self._to_write.clear()
+                if self._leaving and not told:
+                    told = True
+                    await self._call.write(actors_pb2.ListenRequest(stop=actors_pb2.ListenRequest.Stop()))
+                while self._results:
+                    results = actors_pb2.ListenRequest.Results(items=self._gather())
+                    await self._call.write(actors_pb2.ListenRequest(results=results))
+            await self._call.done_writing()
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError, grpc.aio.UsageError):
+            return  # the stream has ended; the reader knows why
+
+    def _gather(self) -> list[actors_pb2.ListenRequest.Result]:
+        gathered: list[actors_pb2.ListenRequest.Result] = []
+        size = 0
+        while self._results:
+            size += self._results[0].ByteSize()
+            if gathered and size > GATHERED_BYTES:
+                break
+            gathered.append(self._results.popleft())
+        return gathered
+
+
+def _facts(actor: Actor[Any], delivery: actors_pb2.Delivery) -> Delivery:
+    message = delivery.message
+    headers = dict(message.headers)
+    headers["content-type"] = message.content_type
+    return Delivery(
+        event=actor.event.name,
+        actor=actor.name,
+        uid=message.uid,
+        sequence=message.sequence,
+        attempt=delivery.attempt,
+        trace_id=message.trace_id,
+        headers=headers,
+    )
+
+
+def _result(delivery_id: int, asked: Reject | Retry | None) -> actors_pb2.ListenRequest.Result:
+    match asked:
+        case None:
+            return actors_pb2.ListenRequest.Result(delivery_id=delivery_id, ack=_ACK)
+        case Reject() as reject:
+            rejected = actors_pb2.ListenRequest.Reject(reason=_text(reject.reason))
+            return actors_pb2.ListenRequest.Result(delivery_id=delivery_id, reject=rejected)
+        case Retry() as retry:
+            after = None if retry.after is None else duration(retry.after)
+            retried = actors_pb2.ListenRequest.Retry(after=after, reason=_text(retry.reason))
+            return actors_pb2.ListenRequest.Result(delivery_id=delivery_id, retry=retried)
+
+
+def _text(reason: str) -> str:
+    """What protobuf takes as a string: no halves of surrogate pairs."""
+    return reason.encode(errors="replace").decode()
+
+
+def _ending(error: grpc.aio.AioRpcError) -> WalnatsdError:
+    if answer := answer_of(error):
+        return answer
+    if error.code() in _LOST:
+        return _lost(error.details() or "the connection broke")
+    return WalnatsdError(error.details() or "the stream broke", error.code().name)
+
+
+def _lost(why: str) -> WalnatsdError:
+    return UnavailableError(why, SIDECAR_UNAVAILABLE)

@@ -1,0 +1,1 @@
+"""Listeners of the gRPC stream: their sessions, their credit, what they answer."""

@@ -1,0 +1,129 @@
+"""One stream of `Actors.Listen`: deliveries down, results up."""
+
+import asyncio
+import math
+from collections.abc import AsyncIterator
+
+import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from walnatsd.listeners.session import Handover, Session
+from walnatsd.model.headers import is_reserved
+from walnatsd.model.message import Message
+from walnatsd.model.refusal import Reason, Refusal
+from walnatsd.payload import cloudevents
+from walnatsd.v1 import actors_pb2, message_pb2
+
+SUBSCRIBE_TIMEOUT_S = 10.0
+READ_TIMEOUT_S = 10.0
+"""How long a listener may leave the stream unread while there is something for it."""
+
+Context = grpc.aio.ServicerContext[actors_pb2.ListenRequest, actors_pb2.ListenResponse]
+Requests = AsyncIterator[actors_pb2.ListenRequest]
+
+
+async def read_subscription(requests: Requests) -> actors_pb2.ListenRequest.Subscribe:
+    """Read the first message.
+
+    Raises:
+        Refusal: It is another one, or does not come.
+    """
+    try:
+        async with asyncio.timeout(SUBSCRIBE_TIMEOUT_S):
+            first = await anext(requests, None)
+    except TimeoutError:
+        first = None
+    if first is None or first.WhichOneof("kind") != "subscribe":
+        raise Refusal(Reason.INVALID_REQUEST, "the first message of Listen must be subscribe")
+    return first.subscribe
+
+
+async def converse(session: Session, requests: Requests, context: Context) -> None:
+    """Send deliveries and take results until one side ends the session.
+
+    Raises:
+        Refusal: The session ends from here, and why.
+    """
+    async with asyncio.TaskGroup() as tasks:
+        reader = tasks.create_task(_read(session, requests))
+        why = await _write(session, context)
+        reader.cancel()
+    if why is not None:
+        raise why
+
+
+async def _write(session: Session, context: Context) -> Refusal | None:
+    """Send until the session ends; tells why where that comes from here."""
+    response = actors_pb2.ListenResponse()  # a heartbeat: the session has begun
+    while True:
+        try:
+            async with asyncio.timeout(READ_TIMEOUT_S):
+                await context.write(response)
+        except TimeoutError:
+            return Refusal(Reason.NOT_READING, f"the listener has not read its stream for {READ_TIMEOUT_S:g} s")
+        try:
+            handovers = await session.take()
+        except Refusal as refusal:
+            return refusal
+        if handovers is None:
+            return None
+        response = actors_pb2.ListenResponse(deliveries=map(_delivery, handovers))
+
+
+async def _read(session: Session, requests: Requests) -> None:
+    """Take results until the listener closes its side."""
+    async for request in requests:
+        match request.WhichOneof("kind"):
+            case "results":
+                for result in request.results.items:
+                    _answer(session, result)
+            case "stop":
+                session.stop_taking()
+            case "subscribe":
+                session.end(Refusal(Reason.INVALID_REQUEST, "a session of Listen subscribes once"))
+    session.close()
+
+
+def _answer(session: Session, result: actors_pb2.ListenRequest.Result) -> None:
+    match result.WhichOneof("outcome"):
+        case "ack":
+            session.acknowledge(result.delivery_id, result.ack.response, result.ack.content_type)
+        case "reject":
+            session.reject(result.delivery_id, result.reject.reason)
+        case "retry":
+            retry = result.retry
+            after_s = retry.after.seconds + retry.after.nanos / 1e9 if retry.HasField("after") else None
+            session.retry(result.delivery_id, after_s, retry.reason)
+        case _:
+            session.retry(result.delivery_id, None, "the listener's result has no outcome")
+
+
+def _delivery(handover: Handover) -> actors_pb2.Delivery:
+    return actors_pb2.Delivery(
+        delivery_id=handover.id,
+        message=_message(handover.message),
+        attempt=handover.attempt,
+        deadline=_timestamp(handover.deadline),
+    )
+
+
+def _message(message: Message) -> message_pb2.Message:
+    return message_pb2.Message(
+        event=message.event,
+        payload=message.payload,
+        content_type=cloudevents.content_type(message.headers),
+        uid=message.uid or "",
+        headers={
+            lower: value
+            for name, value in message.headers.items()
+            if (lower := name.lower()) != "content-type" and not is_reserved(lower)
+        },
+        sequence=message.sequence,
+        stored_at=_timestamp(message.stored_at),
+        trace_id=message.trace_id or "",
+    )
+
+
+def _timestamp(seconds: float) -> Timestamp:
+    fraction, whole = math.modf(seconds)
+    return Timestamp(seconds=int(whole), nanos=int(fraction * 1e9))
