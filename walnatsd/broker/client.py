@@ -86,11 +86,18 @@ class Client(NatsClient):
         return subscription._id  # noqa: SLF001
 
     async def detach(self, sid: int, *, flush_timeout_s: float = 2.0) -> None:
-        """Unsubscribe, and wait until what the server had sent before has arrived."""
+        """Unsubscribe, and wait until what the server had sent before has arrived.
+
+        Fault: `flush` waits with `asyncio.wait_for`, which before Python 3.12 swallows a cancellation that comes together
+        with the PONG; a pull that is stopped at that moment would go on for ever.
+        """
         if self.is_connected:
             await self._send_unsubscribe(sid)
+            pong: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
             with contextlib.suppress(errors.Error, TimeoutError):  # the connection broke: nothing more will come on it
-                await self.flush(timeout=flush_timeout_s)  # type: ignore[arg-type]
+                async with asyncio.timeout(flush_timeout_s):
+                    await self._send_ping(pong)
+                    await pong
         self._sinks.pop(sid, None)
         self._remove_sub(sid)
 
