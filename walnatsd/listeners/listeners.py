@@ -92,9 +92,9 @@ class Listeners:
         try:
             yield session
         finally:
-            handed_back = session.close()
+            session.close()
             self._sessions.remove(session)
-            self._note("a listener left", handed_back=handed_back)
+            self._note("a listener left", handed_back=session.handed_back)
 
     def end(self, why: Refusal) -> None:
         """End all sessions, those to come too, with this status."""

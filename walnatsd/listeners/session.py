@@ -57,6 +57,8 @@ class Session:
         self.max_in_flight = max_in_flight
         self.turn = 0
         """When it was last handed something; the lowest is served first."""
+        self.handed_back = 0
+        """Deliveries that it did not answer before it left."""
         self._responds = responds
         self._changed = changed
         self._ignored = ignored
@@ -106,12 +108,13 @@ class Session:
         self._why = self._why or why
         self.close()
 
-    def close(self) -> int:
-        """Hand back what is in flight; tells how much it was."""
+    def close(self) -> None:
+        """Hand back what is in flight."""
         self._closed = True
         self.max_in_flight = 0
         self._some.set()
-        return sum([self._resolve(handover_id, LEFT) for handover_id in list(self._in_flight)])
+        for handover_id in list(self._in_flight):
+            self._hand_back(handover_id)
 
     # ---- for the server
 
@@ -161,7 +164,7 @@ class Session:
         """Hand over nothing more, for the listener is about to leave; what has not been sent yet is handed back."""
         self.max_in_flight = 0
         for handover in self._queued:
-            self._resolve(handover.id, LEFT)
+            self._hand_back(handover.id)
         self._changed()
 
     def _answer(self, delivery_id: int, outcome: Outcome) -> None:
@@ -180,6 +183,9 @@ class Session:
                 gathered.append(handover)
             self._queued.popleft()
         return gathered
+
+    def _hand_back(self, delivery_id: int) -> None:
+        self.handed_back += self._resolve(delivery_id, LEFT)
 
     def _resolve(self, delivery_id: int, outcome: Outcome) -> bool:
         handover = self._in_flight.pop(delivery_id, None)

@@ -24,16 +24,12 @@ SHUTDOWN_TIMEOUT_S = 5.0
 MAX_MESSAGE_BYTES = 68 << 20
 """The largest payload that NATS can be told to take, and its headers. gRPC's own answer beyond this has no reason."""
 
-_OPTIONS = (
-    ("grpc.so_reuseport", 0),  # two daemons on one port would take turns unnoticed
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    # a peer that is gone without a word is noticed by pings, and may look for us in the same way
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
-)
+KEEPALIVE_S = 10.0
+KEEPALIVE_TIMEOUT_S = 5.0
+"""A client that is gone without a word is noticed by pings within the sum of the two."""
+CLIENT_PINGS_S = 5.0
+"""How often a client may look for us in the same way; gRPC's own limit of 5 minutes would cut it off."""
+
 _SERVICES = (
     events_pb2.DESCRIPTOR.services_by_name["Events"].full_name,
     actors_pb2.DESCRIPTOR.services_by_name["Actors"].full_name,
@@ -47,7 +43,7 @@ async def serve_grpc(listen: str, events: Events, actors: Actors, health: Health
     Raises:
         ListenError: The address can't be listened on.
     """
-    server = grpc.aio.server(options=_OPTIONS)
+    server = grpc.aio.server(options=_options())
     services = Services()
     events_pb2_grpc.add_EventsServicer_to_server(EventsServicer(events), services)  # type: ignore[arg-type]
     actors_pb2_grpc.add_ActorsServicer_to_server(ActorsServicer(actors), services)  # type: ignore[arg-type]
@@ -64,6 +60,18 @@ async def serve_grpc(listen: str, events: Events, actors: Actors, health: Health
         finally:
             follower.cancel()
             await server.stop(SHUTDOWN_TIMEOUT_S)
+
+
+def _options() -> list[tuple[str, int]]:
+    return [
+        ("grpc.so_reuseport", 0),  # two daemons on one port would take turns unnoticed
+        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.keepalive_time_ms", round(KEEPALIVE_S * 1000)),
+        ("grpc.keepalive_timeout_ms", round(KEEPALIVE_TIMEOUT_S * 1000)),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.http2.min_ping_interval_without_data_ms", round(CLIENT_PINGS_S * 1000)),
+    ]
 
 
 def _bind(server: grpc.aio.Server, listen: str) -> str:
