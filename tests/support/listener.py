@@ -11,6 +11,10 @@ from google.rpc import error_details_pb2, status_pb2
 from support.waiting import until
 from walnatsd.v1 import actors_pb2, actors_pb2_grpc
 
+OPTIONS = [
+    ("grpc.use_local_subchannel_pool", 1),  # a connection of its own
+    ("grpc.max_receive_message_length", -1),
+]
 Request = actors_pb2.ListenRequest
 
 
@@ -91,7 +95,7 @@ class Listener:
 @contextlib.asynccontextmanager
 async def stream(address: str) -> AsyncIterator[Listener]:
     """A stream on which nothing has been said yet, and which nobody reads yet."""
-    async with grpc.aio.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+    async with grpc.aio.insecure_channel(address, options=OPTIONS) as channel:
         listener = Listener(actors_pb2_grpc.ActorsStub(channel).Listen())
         try:
             yield listener

@@ -10,6 +10,8 @@ class TcpProxy:
 
     def __init__(self, target_port: int) -> None:
         self.port = 0
+        self.accepted = 0
+        """How many connections have come."""
         self._target_port = target_port
         self._passing = asyncio.Event()
         self._passing.set()
@@ -38,6 +40,7 @@ class TcpProxy:
         task = asyncio.current_task()
         assert task is not None
         self._connections.add(task)
+        self.accepted += 1
         try:
             there, back = await asyncio.open_connection("127.0.0.1", self._target_port)
             with contextlib.suppress(OSError, asyncio.CancelledError):

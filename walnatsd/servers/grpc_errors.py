@@ -1,5 +1,6 @@
 """Refusals as gRPC statuses with details."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
@@ -31,7 +32,10 @@ def status_of(refusal: Refusal) -> status_pb2.Status:
 
 async def refuse(context: grpc.aio.ServicerContext[Any, Any], refusal: Refusal) -> NoReturn:
     """Answer a refusal with its status; the call ends here."""
-    await context.abort_with_status(rpc_status.to_status(status_of(refusal)))
+    try:
+        await context.abort_with_status(rpc_status.to_status(status_of(refusal)))
+    except grpc.aio.InternalError:
+        raise asyncio.CancelledError from None  # the caller has gone; else gRPC logs it as a fault of ours
     raise AssertionError("a call goes on after it was aborted")
 
 

@@ -61,6 +61,8 @@ async def _write(session: Session, context: Context) -> Refusal | None:
                 await context.write(response)
         except TimeoutError:
             return Refusal(Reason.NOT_READING, f"the listener has not read its stream for {READ_TIMEOUT_S:g} s")
+        except grpc.aio.InternalError:
+            return None  # the listener has gone
         try:
             handovers = await session.take()
         except Refusal as refusal:

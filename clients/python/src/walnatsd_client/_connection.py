@@ -1,6 +1,5 @@
 """The connection to a sidecar: declare and emit."""
 
-import asyncio
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -15,7 +14,7 @@ from walnatsd_client._actor import Actor
 from walnatsd_client._call import call
 from walnatsd_client._declarations import actor_message, duration, event_message
 from walnatsd_client._event import Event
-from walnatsd_client._listen import listen_for_ever
+from walnatsd_client._listen import listen_for_ever, side_by_side
 from walnatsd_client._proto import actors_pb2, actors_pb2_grpc, events_pb2, events_pb2_grpc
 from walnatsd_client._registrations import Registrations
 
@@ -32,6 +31,7 @@ _CHANNEL_OPTIONS = [
     # a connection that is dead without a word is noticed by pings; the sidecar allows them every 5 s
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.ping_timeout_ms", 5_000),  # else a minute, whatever the line above says
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
 ]
@@ -220,16 +220,9 @@ class Connection:
             raise ValueError("give one or more different actors")
         if max_in_flight < 0:
             raise ValueError(f"max_in_flight is {max_in_flight}; it must be positive, or 0 for the actor's max_jobs")
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                for actor in actors:
-                    tasks.create_task(
-                        listen_for_ever(self._actors, actor, self._registrations, max_in_flight=max_in_flight),
-                        name=f"walnatsd/listen/{actor.event.name}/{actor.name}",
-                    )
-        except ExceptionGroup as errors:
-            raise errors.exceptions[0] from None
-        raise AssertionError("listening ended by itself")
+        await side_by_side(
+            [listen_for_ever(self._actors, actor, self._registrations, max_in_flight=max_in_flight) for actor in actors]
+        )
 
 
 @asynccontextmanager

@@ -5,6 +5,7 @@ import logging
 import random
 import time
 from collections import deque
+from collections.abc import Coroutine, Iterable
 from typing import Any, Never
 
 import grpc
@@ -60,6 +61,29 @@ async def listen_for_ever(
         _logger.warning("actor %s: the session with the sidecar ended, coming again: %s", actor.name, error)
         await asyncio.sleep(pause_s * random.uniform(0.5, 1))  # noqa: S311 - no secret
         pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+
+async def side_by_side(listening: Iterable[Coroutine[Any, Any, Never]]) -> Never:
+    """Run until one fails or we are cancelled, then cancel the others and wait for them.
+
+    A task group would pass the first cancellation on, but not the second one, which ends them at once.
+    """
+    tasks = pending = {asyncio.create_task(each) for each in listening}
+    cancelled: asyncio.CancelledError | None = None
+    ending = False
+    while pending:
+        try:
+            _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_EXCEPTION)
+        except asyncio.CancelledError as error:
+            cancelled, ending = error, False
+            pending = {task for task in pending if not task.done()}
+        if not ending:
+            ending = True
+            for task in pending:
+                task.cancel()
+    if cancelled is not None:
+        raise cancelled
+    raise next(failure for task in tasks if not task.cancelled() and (failure := task.exception()))
 
 
 async def _register_again(registrations: Registrations, actor: Actor[Any], seen: int) -> bool:
