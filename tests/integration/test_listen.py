@@ -59,6 +59,22 @@ async def test_an_ack_settles_the_message(nats) -> None:
     assert len(ours.deliveries) == 1
 
 
+async def test_the_response_of_an_ack_goes_to_who_asked(nats) -> None:
+    async with (
+        running(one_actor(nats, responds=True)) as sidecar,
+        listener(sidecar.grpc) as ours,
+        nats.jetstream() as jetstream,
+    ):
+        answers = await jetstream._nc.subscribe("_INBOX.asked")
+        await jetstream.publish("counts", b"7", headers={"Walnats-Reply": "_INBOX.asked"})
+        [delivery] = await ours.wait_for(1)
+        ack = Request.Ack(response=b"<b/>", content_type="text/xml")
+        await ours.send(Request.Result(delivery_id=delivery.delivery_id, ack=ack))
+        answer = await answers.next_msg(timeout=10)
+    assert answer.data == b"<b/>"
+    assert (answer.headers or {})["Content-Type"] == "text/xml"
+
+
 async def test_a_retry_counts_as_an_attempt_and_waits_for_the_actors_delay(nats) -> None:
     async with running(one_actor(nats)) as sidecar, listener(sidecar.grpc) as ours:
         await sidecar.emit("counts", "7")

@@ -7,6 +7,7 @@ import grpc
 import pytest
 
 import walnatsd_client as walnatsd
+from support.admin import actor_status, admin
 from support.daemon import Sidecar, config_text, process, running
 from support.listener import Request, listener, stream
 from support.nats_server import NatsServer, free_port
@@ -93,11 +94,11 @@ async def test_without_a_listener_nothing_is_pulled(nats) -> None:
             await until(lambda: pulls(nats))
         await until(lambda: _no_pulls(nats))
         await sidecar.emit("counts", "1")
-        async with nats.jetstream() as jetstream:
-            info = await jetstream.consumer_info("counts", "print")
-        assert (info.num_pending, info.num_ack_pending) == (1, 0)
+        status = await actor_status(sidecar, "print")
+        assert (status["state"], status["pending"], status["ack_pending"]) == ("waiting-for-listener", 1, 0)
         async with listener(sidecar.grpc) as ours:
             await ours.wait_for(1)
+            assert (await actor_status(sidecar, "print"))["state"] == "open"
 
 
 async def _no_pulls(nats: NatsServer) -> bool:
@@ -223,6 +224,14 @@ async def test_an_actor_that_is_declared_anew_ends_its_sessions_with_a_status_th
         async with listener(sidecar.grpc) as ours:
             await sidecar.emit("counts", "2")
             await ours.wait_for(1)
+
+
+async def test_an_actor_that_is_deleted_ends_its_sessions_with_a_status_that_says_so(nats) -> None:
+    async with running(config_text(nats.url)) as sidecar, walnatsd.connect(sidecar.grpc) as conn:
+        await conn.register(walnatsd.Actor("print", COUNT, print))
+        async with listener(sidecar.grpc) as ours:
+            assert (await admin(sidecar, "DELETE", "actors/counts/print"))[0] < 300
+            assert await ours.ending() == (grpc.StatusCode.NOT_FOUND, "UNKNOWN_ACTOR")
 
 
 async def test_an_actor_over_the_stream_takes_no_options_of_webhooks(nats) -> None:

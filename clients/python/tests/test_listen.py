@@ -1,9 +1,11 @@
 """What `listen` makes of deliveries, against a real gRPC server that plays the sidecar."""
 
 import asyncio
+import re
 import threading
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
@@ -222,6 +224,23 @@ async def test_when_cancelled_once_more_it_ends_at_once(sidecar: Sidecar, conn: 
             await task
         assert time.monotonic() - began < _listen.LEAVE_TIMEOUT_S
     assert cancelled.is_set()
+
+
+async def test_the_listen_example_of_the_readme_runs(sidecar: Sidecar, capsys: pytest.CaptureFixture[str]) -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    [example] = [block for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "conn.listen" in block]
+    names: dict[str, object] = {"__name__": "listen"}
+    async with sidecar.serve() as target:
+        exec(example.replace("127.0.0.1:7520", target), names)
+        task = asyncio.create_task(names["main"]())  # type: ignore[operator]
+        session = await sidecar.session()
+        await session.deliver(b"7")
+        assert (await session.result()).HasField("ack")
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert sidecar.registered == ["counts", "print"]
+    assert capsys.readouterr().out == "7\n"
 
 
 async def test_when_cancelled_without_a_sidecar_it_ends_at_once(tmp_path) -> None:

@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 USER_CODE = """
+import asyncio
 from dataclasses import dataclass
-from typing import assert_type
+from typing import Never, assert_type
 
 import walnatsd_client as walnatsd
 
@@ -57,6 +58,9 @@ async def main() -> None:
     async with walnatsd.connect() as conn:
         await conn.register(COUNT, PARCEL, ACTOR)
         await conn.register("counts")  # wrong: arg-type
+        assert_type(asyncio.create_task(conn.listen(ACTOR, walnatsd.Actor("show", PARCEL, print))), asyncio.Task[Never])
+        asyncio.create_task(conn.listen(ACTOR, max_in_flight="x"))  # wrong: arg-type
+        asyncio.create_task(conn.listen(COUNT))  # wrong: arg-type
         receipt = await conn.emit(COUNT, 1, uid="one", delay=5)
         assert_type(receipt.sequence, int)
         await conn.emit(PING, None)
