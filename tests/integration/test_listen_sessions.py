@@ -9,7 +9,7 @@ import pytest
 import walnatsd_client as walnatsd
 from support.admin import actor_status, admin
 from support.daemon import Sidecar, config_text, process, running
-from support.listener import Request, listener, stream
+from support.listener import Listener, Request, listener, stream
 from support.nats_server import NatsServer, free_port
 from support.waiting import until
 
@@ -57,6 +57,17 @@ async def test_a_session_subscribes_once(nats) -> None:
     async with running(one_actor(nats)) as sidecar, listener(sidecar.grpc) as ours:
         await ours.call.write(Request(subscribe=Request.Subscribe(event="counts", actor="print")))
         assert await ours.ending() == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
+
+
+async def test_what_is_no_message_of_the_contract_ends_the_stream_in_words(nats) -> None:
+    async with running(one_actor(nats)) as sidecar, grpc.aio.insecure_channel(sidecar.grpc) as channel:
+        listen = channel.stream_stream("/walnatsd.v1.Actors/Listen", request_serializer=bytes)
+        subscribe = Request(subscribe=Request.Subscribe(event="counts", actor="print")).SerializeToString()
+        for said in ([b"\xff"], [subscribe, b"\xff"]):
+            ours = Listener(listen())
+            for message in said:
+                await ours.call.write(message)
+            assert await ours.ending() == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import math
 from collections.abc import AsyncIterator
 
 import grpc
+from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from walnatsd.listeners.session import Handover, Session
@@ -33,6 +34,8 @@ async def read_subscription(requests: Requests) -> actors_pb2.ListenRequest.Subs
             first = await anext(requests, None)
     except TimeoutError:
         first = None
+    except DecodeError as error:
+        raise _unreadable(error) from None
     if first is None or first.WhichOneof("kind") != "subscribe":
         raise Refusal(Reason.INVALID_REQUEST, "the first message of Listen must be subscribe")
     return first.subscribe
@@ -45,7 +48,7 @@ async def converse(session: Session, requests: Requests, context: Context) -> No
         Refusal: The session ends from here, and why.
     """
     async with asyncio.TaskGroup() as tasks:
-        reader = tasks.create_task(_read(session, requests))
+        reader = tasks.create_task(_read_all(session, requests))
         why = await _write(session, context)
         reader.cancel()
     if why is not None:
@@ -72,6 +75,14 @@ async def _write(session: Session, context: Context) -> Refusal | None:
         response = actors_pb2.ListenResponse(deliveries=map(_delivery, handovers))
 
 
+async def _read_all(session: Session, requests: Requests) -> None:
+    try:
+        await _read(session, requests)
+    except DecodeError as error:
+        session.end(_unreadable(error))
+    session.close()
+
+
 async def _read(session: Session, requests: Requests) -> None:
     """Take results until the listener closes its side."""
     async for request in requests:
@@ -83,7 +94,10 @@ async def _read(session: Session, requests: Requests) -> None:
                 session.stop_taking()
             case "subscribe":
                 session.end(Refusal(Reason.INVALID_REQUEST, "a session of Listen subscribes once"))
-    session.close()
+
+
+def _unreadable(error: DecodeError) -> Refusal:
+    return Refusal(Reason.INVALID_REQUEST, str(error))
 
 
 def _answer(session: Session, result: actors_pb2.ListenRequest.Result) -> None:
