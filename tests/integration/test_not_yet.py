@@ -9,7 +9,7 @@ from support.daemon import config_text, running
 from support.doors import read_answer, refusal
 from support.grpc_calls import refused, stubs
 from support.streams import keep_messages, stored
-from walnatsd.v1 import actors_pb2, events_pb2
+from walnatsd.v1 import events_pb2
 
 EMIT = events_pb2.EmitRequest(event="counts", payload=b"1")
 
@@ -32,7 +32,6 @@ async def first(call: Any) -> Any:
             "CancelScheduled",
             lambda stubs: stubs.events.CancelScheduled(events_pb2.CancelScheduledRequest(event="counts")),
         ),
-        ("Listen", lambda stubs: stubs.actors.Listen(iter([actors_pb2.ListenRequest()]))),
     ],
 )
 async def test_methods_of_later_versions_are_unimplemented(nats, name, call) -> None:

@@ -182,7 +182,9 @@ def test_what_asks_for_nothing_is_not_refused() -> None:
     )
 
 
-def test_an_actor_without_a_url_is_refused_until_the_grpc_stream_is_there() -> None:
-    problems = problems_of("events: [{name: e}]\nactors: [{name: a, event: e}]")
-    assert list(problems) == ["actors[0].url"]
-    assert "gRPC stream is not supported yet" in problems["actors[0].url"]
+def test_an_actor_without_a_url_takes_no_options_of_webhooks() -> None:
+    loaded = load_text("events: [{name: e}]\nactors: [{name: a, event: e}]", file=None, environ=ENVIRON)
+    assert loaded.config.actors[0].url is None
+    problems = problems_of("events: [{name: e}]\nactors: [{name: a, event: e, headers: {X-A: b}, batch: {}}]")
+    assert list(problems) == ["actors[0]"]
+    assert problems["actors[0]"].startswith("headers, batch: for webhooks only")

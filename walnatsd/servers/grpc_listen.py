@@ -15,6 +15,9 @@ from walnatsd.model.refusal import Reason, Refusal
 from walnatsd.payload import cloudevents
 from walnatsd.v1 import actors_pb2, message_pb2
 
+_TYPES = frozenset({"content-type", "ce-datacontenttype"})
+"""Headers that the field `content_type` stands for."""
+
 SUBSCRIBE_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 10.0
 """How long a listener may leave the stream unread while there is something for it."""
@@ -132,7 +135,7 @@ def _message(message: Message) -> message_pb2.Message:
         headers={
             lower: value
             for name, value in message.headers.items()
-            if (lower := name.lower()) != "content-type" and not is_reserved(lower)
+            if (lower := name.lower()) not in _TYPES and not is_reserved(lower)
         },
         sequence=message.sequence,
         stored_at=_timestamp(message.stored_at),
