@@ -24,10 +24,11 @@ SILENCE_S = 20.0
 """The sidecar sends a heartbeat every 5 s, so after this long it is gone, whatever the connection pretends."""
 LEAVE_TIMEOUT_S = 5.0
 """How long the sidecar may take to read the last results."""
-GATHERED_BYTES = 1 << 20
-"""Results are gathered into messages of at most this size, unless a single one is larger."""
+GATHERED_RESULTS = 1000
+"""So many results go in one message at most."""
+SHOWN_CHARACTERS = 1024
+"""Of a reason; the sidecar shows no more."""
 
-_ACK = actors_pb2.ListenRequest.Ack()
 _COME_AGAIN = frozenset({"REPLACED", "NOT_READING"})
 """Reasons of the sidecar to end a session that another one may follow."""
 # How gRPC says that the connection broke, or that the sidecar is going down.
@@ -106,7 +107,7 @@ class _Session:
         self._leaving = False
         """Nothing more is started."""
         self._running: set[asyncio.Task[None]] = set()
-        self._results: deque[actors_pb2.ListenRequest.Result] = deque()
+        self._results: deque[tuple[int, Reject | Retry | None]] = deque()
         self._to_write = asyncio.Event()
 
     async def run(self) -> WalnatsdError:
@@ -194,7 +195,7 @@ class _Session:
                 facts.attempt,
             )
             return
-        self._results.append(_result(delivery.delivery_id, asked))
+        self._results.append((delivery.delivery_id, asked))
         self._to_write.set()
 
     # ---- results
@@ -214,21 +215,16 @@ class _Session:
                     told = True
                     await self._call.write(actors_pb2.ListenRequest(stop=actors_pb2.ListenRequest.Stop()))
                 while self._results:
-                    results = actors_pb2.ListenRequest.Results(items=self._gather())
-                    await self._call.write(actors_pb2.ListenRequest(results=results))
+                    await self._call.write(self._gather())
             await self._call.done_writing()
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError, grpc.aio.UsageError):
             return  # the stream has ended; the reader knows why
 
-    def _gather(self) -> list[actors_pb2.ListenRequest.Result]:
-        gathered: list[actors_pb2.ListenRequest.Result] = []
-        size = 0
-        while self._results:
-            size += self._results[0].ByteSize()
-            if gathered and size > GATHERED_BYTES:
-                break
-            gathered.append(self._results.popleft())
-        return gathered
+    def _gather(self) -> actors_pb2.ListenRequest:
+        request = actors_pb2.ListenRequest()
+        for _ in range(min(len(self._results), GATHERED_RESULTS)):
+            _fill(request.results.items.add(), *self._results.popleft())
+        return request
 
 
 def _facts(actor: Actor[Any], delivery: actors_pb2.Delivery) -> Delivery:
@@ -246,22 +242,25 @@ def _facts(actor: Actor[Any], delivery: actors_pb2.Delivery) -> Delivery:
     )
 
 
-def _result(delivery_id: int, asked: Reject | Retry | None) -> actors_pb2.ListenRequest.Result:
+def _fill(result: actors_pb2.ListenRequest.Result, delivery_id: int, asked: Reject | Retry | None) -> None:
+    """Write a result in place."""
+    result.delivery_id = delivery_id
     match asked:
         case None:
-            return actors_pb2.ListenRequest.Result(delivery_id=delivery_id, ack=_ACK)
+            result.ack.SetInParent()
         case Reject() as reject:
-            rejected = actors_pb2.ListenRequest.Reject(reason=_text(reject.reason))
-            return actors_pb2.ListenRequest.Result(delivery_id=delivery_id, reject=rejected)
+            result.reject.SetInParent()
+            result.reject.reason = _text(reject.reason)
         case Retry() as retry:
-            after = None if retry.after is None else duration(retry.after)
-            retried = actors_pb2.ListenRequest.Retry(after=after, reason=_text(retry.reason))
-            return actors_pb2.ListenRequest.Result(delivery_id=delivery_id, retry=retried)
+            result.retry.SetInParent()
+            result.retry.reason = _text(retry.reason)
+            if retry.after is not None:
+                result.retry.after.CopyFrom(duration(retry.after))
 
 
 def _text(reason: str) -> str:
-    """What protobuf takes as a string: no halves of surrogate pairs."""
-    return reason.encode(errors="replace").decode()
+    """What protobuf takes as a string, bounded: no halves of surrogate pairs."""
+    return reason[:SHOWN_CHARACTERS].encode(errors="replace").decode()
 
 
 def _ending(error: grpc.aio.AioRpcError) -> WalnatsdError:
