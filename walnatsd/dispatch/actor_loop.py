@@ -195,8 +195,13 @@ class ActorLoop:
 
     def credit_changed(self) -> None:
         """Ask for as much as the target takes now, and no more."""
-        self._pull.withdraw()
+        self._withdraw()
         self.wake()
+
+    def _withdraw(self) -> None:
+        self._pull.withdraw()
+        if self._route_pull is not None:
+            self._route_pull.withdraw()
 
     async def _pull_for_ever(self) -> None:
         while True:
@@ -265,9 +270,7 @@ class ActorLoop:
         self._sidecar.metrics.breaker_open(self.actor.event, self.actor.name).set(self._gate.breaker_is_open)
         opens_in_s = self._gate.opens_in_s
         if opens_in_s != 0:
-            self._pull.withdraw()
-            if self._route_pull is not None:
-                self._route_pull.withdraw()
+            self._withdraw()
         if self._opening is not None:
             self._opening.cancel()
         self._opening = self._loop.call_later(opens_in_s, self.wake) if opens_in_s else None
