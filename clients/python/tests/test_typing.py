@@ -50,6 +50,19 @@ walnatsd.Actor("show", WORDS, handle_words)
 walnatsd.Actor("show", COUNT, handle_text)  # wrong: arg-type
 walnatsd.Actor("show", COUNT, handle, priority="urgent")  # wrong: arg-type
 
+def handle_counts(counts: list[int]) -> None: ...
+def handle_texts(texts: list[str]) -> None: ...
+
+
+walnatsd.BatchActor("sum", COUNT, handle_counts, batch=walnatsd.Batch(max_size=10))
+walnatsd.BatchActor("sum", COUNT, handle_texts)  # wrong: arg-type
+walnatsd.BatchActor("sum", COUNT, handle)  # wrong: arg-type
+assert_type(WORDS.with_response(int), walnatsd.EventWithResponse[list[str], int])
+assert_type(WORDS.with_response(int).decode_response(b"1"), int)
+walnatsd.Actor("count", WORDS.with_response(int), handle_words, execute_in="process")
+walnatsd.Actor("count", COUNT, walnatsd.suppress(KeyError)(handle_now), execute_in="cloud")  # wrong: arg-type
+walnatsd.Actor("count", COUNT, walnatsd.require(lambda: True)(handle))
+
 walnatsd.asgi_app(ACTOR, walnatsd.Actor("show", PARCEL, print), secrets=["whsec_"])
 walnatsd.asgi_app(COUNT)  # wrong: arg-type
 

@@ -14,8 +14,9 @@ app = walnatsd.asgi_app(PRINT)
 ```
 """
 
-from walnatsd_client._actor import Actor, Breaker, MatchTime, OrderHeader, RateLimit, RetryPolicy
+from walnatsd_client._actor import Actor, Batch, BatchActor, Breaker, MatchTime, OrderHeader, RateLimit, RetryPolicy
 from walnatsd_client._connection import Connection, Receipt, Registered, connect
+from walnatsd_client._decorators import require, suppress
 from walnatsd_client._delivery import Delivery, Reject, Retry, current_delivery
 from walnatsd_client._errors import (
     AccessError,
@@ -28,7 +29,7 @@ from walnatsd_client._errors import (
     UnsupportedError,
     WalnatsdError,
 )
-from walnatsd_client._event import Event, Limits
+from walnatsd_client._event import Event, EventWithResponse, Limits
 from walnatsd_client._serializers import Serializer
 from walnatsd_client._version import __version__
 from walnatsd_client._webhook import asgi_app
@@ -36,12 +37,15 @@ from walnatsd_client._webhook import asgi_app
 __all__ = [
     "AccessError",
     "Actor",
+    "Batch",
+    "BatchActor",
     "Breaker",
     "CapacityError",
     "ConflictError",
     "Connection",
     "Delivery",
     "Event",
+    "EventWithResponse",
     "InvalidError",
     "Limits",
     "MatchTime",
@@ -62,4 +66,6 @@ __all__ = [
     "asgi_app",
     "connect",
     "current_delivery",
+    "require",
+    "suppress",
 ]

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Generic, Literal, TypeVar
 
 from walnatsd_client._event import Event
+from walnatsd_client._execution import ExecuteIn
 
 T = TypeVar("T")
 
@@ -141,3 +142,34 @@ class Actor(Generic[T]):
     """Headers of every webhook request; these win over the message's. Secrets belong in the sidecar's file."""
     breaker: Breaker | None = field(default=None, kw_only=True)
     """When to stop calling an actor that is not there."""
+    responds: bool | None = field(default=None, kw_only=True)
+    """What the handler returns answers requests. Default: true where the event is one `with_response`."""
+    execute_in: ExecuteIn | None = field(default=None, kw_only=True)
+    """Where the handler runs: `main` (on the loop), `thread`, or `process` (for work that needs a core; the handler and
+    what it is given must be picklable). Default: `main` where it is async, else `thread`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """How messages are gathered. What is None has the default named here."""
+
+    max_size: int | None = None
+    """At most this many messages. Default 100."""
+    max_bytes: int | None = None
+    """At most this many bytes of payload. Default 1 MiB."""
+    max_wait: float | None = None
+    """Wait at most this long for more, in seconds. Default 0.05."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchActor(Actor[list[T]]):
+    """An actor that takes many messages at once, as a webhook.
+
+    The handler returns None where all are done, or a list with None, `Reject` or `Retry` for each. Raising `Reject` or
+    `Retry` is meant for all of them; a batch that is rejected comes again message by message.
+    """
+
+    event: Event[T]  # type: ignore[assignment]
+    """The event to act on."""
+    batch: Batch = field(default=Batch(), kw_only=True)
+    """How messages are gathered."""

@@ -4,8 +4,8 @@ from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 
-from walnatsd_client._actor import Actor, Breaker, MatchTime, OrderHeader, RateLimit, RetryPolicy
-from walnatsd_client._event import Event, Limits
+from walnatsd_client._actor import Actor, Batch, BatchActor, Breaker, MatchTime, OrderHeader, RateLimit, RetryPolicy
+from walnatsd_client._event import Event, EventWithResponse, Limits
 from walnatsd_client._proto import actors_pb2, events_pb2
 
 
@@ -51,6 +51,8 @@ def actor_message(actor: Actor[Any]) -> actors_pb2.Actor:
         wait_for=actor.wait_for,
         headers=actor.headers,
         breaker=_breaker(actor.breaker),
+        responds=isinstance(actor.event, EventWithResponse) or None if actor.responds is None else actor.responds,
+        batch=_batch(actor.batch) if isinstance(actor, BatchActor) else None,
     )
 
 
@@ -88,6 +90,14 @@ def _match_time(match: MatchTime | None) -> actors_pb2.MatchTime | None:
     if match is None:
         return None
     return actors_pb2.MatchTime(year=match.year, month=match.month, day=match.day, hour=match.hour, minute=match.minute)
+
+
+def _batch(batch: Batch) -> actors_pb2.Batch:
+    return actors_pb2.Batch(
+        max_size=batch.max_size or 0,  # 0 is what protobuf takes for not given
+        max_bytes=batch.max_bytes or 0,
+        max_wait=_optional_duration(batch.max_wait),
+    )
 
 
 def _order_by(key: str | OrderHeader | None) -> actors_pb2.OrderBy | None:

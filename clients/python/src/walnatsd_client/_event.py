@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypedDict, TypeVar, Unp
 from walnatsd_client._serializers import Serializer, serializer_for
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +87,18 @@ class Event(Generic[T]):
             object.__setattr__(self, "schema", type(None))
         object.__setattr__(self, "_serializer", self.serializer or serializer_for(self.schema))
 
+    def with_response(self, schema: type[R]) -> "EventWithResponse[T, R]":
+        """Give the same event with a response: `request` waits for one, and what its actors return answers it.
+
+        Raises:
+            TypeError: The schema has no built-in serializer.
+        """
+        options: Any = {
+            name: getattr(self, name)
+            for name in ("serializer", "description", "limits", "duplicate_window", "replicas", "storage", "min_actors")
+        }
+        return EventWithResponse(self.name, self.schema, response_schema=schema, **options)
+
     @property
     def content_type(self) -> str:
         """Media type of the payloads."""
@@ -102,3 +115,37 @@ class Event(Generic[T]):
             ValueError: The payload is not of the event's schema.
         """
         return self._serializer.decode(payload)
+
+
+@dataclass(frozen=True, slots=True)
+class EventWithResponse(Event[T], Generic[T, R]):
+    """An event whose emitter may wait for an answer. Made by `Event.with_response`."""
+
+    response_schema: Any = field(default=None, kw_only=True)
+    """Type of the answers."""
+    _response_serializer: Serializer[R] = field(init=False, repr=False, compare=False)
+
+    if TYPE_CHECKING:
+
+        def __init__(self, name: str, schema: type[Any], *, response_schema: type[Any], **options: Any) -> None: ...
+
+    def __post_init__(self) -> None:
+        Event.__post_init__(self)
+        object.__setattr__(self, "_response_serializer", serializer_for(self.response_schema or type(None)))
+
+    @property
+    def response_content_type(self) -> str:
+        """Media type of the answers."""
+        return self._response_serializer.content_type
+
+    def encode_response(self, response: R) -> bytes:
+        """Turn an answer into a payload, byte for byte as the walnats library does."""
+        return self._response_serializer.encode(response)
+
+    def decode_response(self, payload: bytes) -> R:
+        """Turn a payload into an answer.
+
+        Raises:
+            ValueError: The payload is not of the response's schema.
+        """
+        return self._response_serializer.decode(payload)

@@ -1,31 +1,79 @@
 """What a handler makes of a message, however it came here."""
 
-import asyncio
-import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from walnatsd_client._actor import Actor
+from walnatsd_client._actor import Actor, BatchActor
 from walnatsd_client._delivery import CURRENT, Delivery, Reject, Retry
+from walnatsd_client._event import EventWithResponse
+from walnatsd_client._execution import call
 
 _logger = logging.getLogger("walnatsd_client")
 
 
-async def handle(actor: Actor[Any], delivery: Delivery, payload: bytes) -> Reject | Retry | None:
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The handler returned."""
+
+    response: bytes | None = None
+    """What it answers who asked; None where the event has no response."""
+    content_type: str = ""
+    """Media type of the response."""
+
+
+async def handle(actor: Actor[Any], delivery: Delivery, payload: bytes) -> Done | Reject | Retry:
     """Decode a message and call the actor's handler.
 
     Returns:
-        None where the handler returned, else what is asked for. A payload that is not of the event's schema is
-        rejected; any other exception is logged, not told, and asks for another attempt.
+        What it came to. A payload that is not of the event's schema is rejected; an exception that is neither Reject nor
+        Retry is logged, not told, and asks for another attempt.
     """
+    event = actor.event
+    try:
+        message = event.decode(payload)
+    except ValueError as error:
+        return Reject(f"the payload is not of the event's schema: {error}")
+    outcome = await _run(actor, delivery, message)
+    if isinstance(outcome, (Reject, Retry)) or not isinstance(event, EventWithResponse):
+        return outcome if isinstance(outcome, (Reject, Retry)) else Done()
+    try:
+        return Done(event.encode_response(outcome.value), event.response_content_type)
+    except (TypeError, ValueError, AttributeError):
+        _logger.exception("actor %s returned what is no %s", actor.name, event.response_schema)
+        return Retry(reason="the handler returned no response of the event's schema; its log says why")
+
+
+async def handle_messages(
+    actor: BatchActor[Any], delivery: Delivery, messages: list[Any]
+) -> Sequence[Done | Reject | Retry] | Reject | Retry:
+    """Call the handler of a batch actor; gives a result per message, or one for all."""
+    outcome = await _run(actor, delivery, messages)
+    if isinstance(outcome, (Reject, Retry)):
+        return outcome
+    results = outcome.value
+    if results is None:
+        return [Done()] * len(messages)
+    if (
+        not isinstance(results, (list, tuple))
+        or len(results) != len(messages)
+        or not all(result is None or isinstance(result, (Reject, Retry)) for result in results)
+    ):
+        _logger.error("actor %s returned neither None nor a None, Reject or Retry for each message", actor.name)
+        return Retry(reason="the handler returned no list of results; its log says why")
+    return [Done() if result is None else result for result in results]
+
+
+@dataclass(frozen=True, slots=True)
+class _Returned:
+    value: Any
+
+
+async def _run(actor: Actor[Any], delivery: Delivery, message: object) -> _Returned | Reject | Retry:
     token = CURRENT.set(delivery)
     try:
-        try:
-            message = actor.event.decode(payload)
-        except ValueError as error:
-            return Reject(f"the payload is not of the event's schema: {error}")
-        await _call(actor.handler, message)
+        return _Returned(await call(actor.handler, message, actor.execute_in))
     except (Reject, Retry) as asked:
         return asked
     except Exception:
@@ -38,25 +86,5 @@ async def handle(actor: Actor[Any], delivery: Delivery, payload: bytes) -> Rejec
             delivery.attempt,
         )
         return Retry(reason="the handler failed; its log says why")
-    else:
-        return None
     finally:
         CURRENT.reset(token)
-
-
-async def _call(handler: Callable[[Any], object], message: object) -> None:
-    """Call a handler: on the loop if it is a coroutine function, else in a thread."""
-    if inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(getattr(handler, "__call__", None)):  # noqa: B004 - asks how, not whether
-        result = handler(message)
-    else:
-        result = await asyncio.to_thread(_call_in_thread, handler, message)
-    if inspect.isawaitable(result):
-        await result
-
-
-def _call_in_thread(handler: Callable[[Any], object], message: object) -> object:
-    try:
-        return handler(message)
-    except StopIteration as error:
-        # A future can't carry it: whoever awaits it would wait for ever.
-        raise RuntimeError("the handler raised StopIteration") from error

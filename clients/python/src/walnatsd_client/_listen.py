@@ -14,7 +14,7 @@ from walnatsd_client._actor import Actor
 from walnatsd_client._declarations import duration
 from walnatsd_client._delivery import Delivery, Reject, Retry
 from walnatsd_client._errors import SIDECAR_UNAVAILABLE, UnavailableError, UnknownActorError, WalnatsdError, answer_of
-from walnatsd_client._handling import handle
+from walnatsd_client._handling import Done, handle
 from walnatsd_client._proto import actors_pb2, actors_pb2_grpc
 from walnatsd_client._registrations import Registrations
 
@@ -107,7 +107,7 @@ class _Session:
         self._leaving = False
         """Nothing more is started."""
         self._running: set[asyncio.Task[None]] = set()
-        self._results: deque[tuple[int, Reject | Retry | None]] = deque()
+        self._results: deque[tuple[int, Done | Reject | Retry]] = deque()
         self._to_write = asyncio.Event()
 
     async def run(self) -> WalnatsdError:
@@ -183,7 +183,7 @@ class _Session:
             return
         try:
             async with asyncio.timeout(left_s):
-                asked = await handle(self._actor, facts, delivery.message.payload)
+                outcome = await handle(self._actor, facts, delivery.message.payload)
         except TimeoutError:
             # The sidecar gives this attempt up at the same moment, and another one may begin any time.
             _logger.error(  # noqa: TRY400 - where it was cancelled is of no interest
@@ -195,7 +195,7 @@ class _Session:
                 facts.attempt,
             )
             return
-        self._results.append((delivery.delivery_id, asked))
+        self._results.append((delivery.delivery_id, outcome))
         self._to_write.set()
 
     # ---- results
@@ -242,12 +242,15 @@ def _facts(actor: Actor[Any], delivery: actors_pb2.Delivery) -> Delivery:
     )
 
 
-def _fill(result: actors_pb2.ListenRequest.Result, delivery_id: int, asked: Reject | Retry | None) -> None:
+def _fill(result: actors_pb2.ListenRequest.Result, delivery_id: int, outcome: Done | Reject | Retry) -> None:
     """Write a result in place."""
     result.delivery_id = delivery_id
-    match asked:
-        case None:
+    match outcome:
+        case Done():
             result.ack.SetInParent()
+            if outcome.response is not None:
+                result.ack.response = outcome.response
+                result.ack.content_type = outcome.content_type
         case Reject() as reject:
             result.reject.SetInParent()
             result.reject.reason = _text(reject.reason)

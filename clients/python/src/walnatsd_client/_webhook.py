@@ -6,9 +6,10 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMappi
 from dataclasses import dataclass
 from typing import Any
 
-from walnatsd_client._actor import Actor
+from walnatsd_client._actor import Actor, BatchActor
+from walnatsd_client._batch import BATCH_TYPE, handle_batch
 from walnatsd_client._delivery import Delivery, Reject, Retry
-from walnatsd_client._handling import handle
+from walnatsd_client._handling import Done, handle
 from walnatsd_client._signature import is_signed, key_of
 
 Scope = MutableMapping[str, Any]
@@ -16,8 +17,6 @@ AsgiMessage = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[AsgiMessage]]
 Send = Callable[[AsgiMessage], Awaitable[None]]
 AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-_BATCH_TYPE = "application/cloudevents-batch+json"
 
 
 def asgi_app(
@@ -32,7 +31,8 @@ def asgi_app(
 
     | what happens | answer | what the sidecar makes of it |
     |---|---|---|
-    | the handler returns | 204 | done |
+    | the handler returns | 204, or 200 with the response | done |
+    | a `BatchActor`'s handler returns | 200 with a result for each message | as it says |
     | it raises `Reject`, or the payload is not of the event's schema | 422 | dead letter |
     | it raises `Retry` | 500, `Retry-After` if it says when | another attempt |
     | it raises anything else (logged here, not told) | 500 | another attempt |
@@ -59,7 +59,7 @@ def asgi_app(
 @dataclass(frozen=True, slots=True)
 class _Answer:
     status: int
-    text: str = ""
+    body: str | bytes = b""
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
@@ -95,16 +95,23 @@ class _WebhookApp:
         actor = self.actors.get((event, name))
         if actor is None:
             return _Answer(404, f"no actor {name!r} on the event {event!r} here")
-        if headers.get("content-type", "").partition(";")[0].strip().lower() == _BATCH_TYPE:
+        is_batch = headers.get("content-type", "").partition(";")[0].strip().lower() == BATCH_TYPE
+        if is_batch and not isinstance(actor, BatchActor):
             # Its declaration is wrong, not the messages: 404 keeps them.
             return _Answer(404, f"the actor {name!r} takes single messages; remove batch from its declaration")
-        return await _handle(actor, _delivery(actor, headers), body)
+        if isinstance(actor, BatchActor):
+            if not is_batch:
+                return _Answer(404, f"the actor {name!r} takes batches; add batch to its declaration")
+            return _answer(await handle_batch(actor, headers, body))
+        return _answer(await handle(actor, _delivery(actor, headers), body))
 
 
-async def _handle(actor: Actor[Any], delivery: Delivery, payload: bytes) -> _Answer:
-    match await handle(actor, delivery, payload):
-        case None:
-            return _Answer(204)
+def _answer(outcome: Done | bytes | Reject | Retry) -> _Answer:
+    match outcome:
+        case Done(response=body, content_type=content_type):
+            return _Answer(204) if body is None else _Answer(200, body, ((b"content-type", content_type.encode()),))
+        case bytes(results):
+            return _Answer(200, results, ((b"content-type", b"application/json"),))
         case Reject() as reject:
             return _Answer(422, reject.reason)
         case Retry() as retry:
@@ -144,9 +151,12 @@ async def _read(receive: Receive, limit: int) -> bytes | None:
 
 async def _send(send: Send, answer: _Answer) -> None:
     headers = list(answer.headers)
-    body = answer.text.encode(errors="replace")
+    body = answer.body
+    if isinstance(body, str):
+        body = body.encode(errors="replace")
+        headers.append((b"content-type", b"text/plain; charset=utf-8"))
     if answer.status != 204:
-        headers += [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(body))]
+        headers.append((b"content-length", b"%d" % len(body)))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
