@@ -30,7 +30,7 @@ from walnatsd.broker.own_streams import WORK
 from walnatsd.broker.publisher import Publisher
 from walnatsd.broker.route import Route
 from walnatsd.config.load import Loaded
-from walnatsd.config.settings import Admin, Config, Http, Nats
+from walnatsd.config.settings import Admin, Config, Http
 from walnatsd.dispatch.pulse import Pulse
 from walnatsd.dispatch.sidecar import Sidecar
 from walnatsd.dispatch.slots import Slots
@@ -85,13 +85,12 @@ async def running(loaded: Loaded) -> AsyncIterator[Daemon]:
     """
     config = loaded.config
     health, metrics, office = Health(), Metrics(), Office()
-    nats = _nats_settings(config)
     async with (
         serve_web("admin", config.admin.listen, admin_app(health, metrics, office, _guard(config.admin))) as admin_at,
         _monitoring(config, health, metrics) as monitoring_at,
         embedded_server(config.nats.embedded),
         connect(
-            nats, loaded.secrets, name=f"walnatsd/{config.service.name}", health=health, metrics=metrics
+            config.nats.reached, loaded.secrets, name=f"walnatsd/{config.service.name}", health=health, metrics=metrics
         ) as connection,
         webhook_session() as session,
         asyncio.TaskGroup() as tasks,
@@ -220,13 +219,6 @@ async def _monitoring(config: Config, health: Health, metrics: Metrics) -> Async
 
 def _guard(address: Http | Admin) -> Guard:
     return Guard(address.listen, address.allowed_hosts)
-
-
-def _nats_settings(config: Config) -> Nats:
-    """Point the connection to the embedded server, where there is one."""
-    if config.nats.embedded is None:
-        return config.nats
-    return config.nats.model_copy(update={"servers": (f"nats://127.0.0.1:{config.nats.embedded.port}",)})
 
 
 async def _within(timeout_s: float, condition: "Callable[[], object]") -> None:

@@ -5,7 +5,6 @@ import contextlib
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 import structlog
 
@@ -26,6 +25,7 @@ WATCH_INTERVAL_S = 1.0
 BREAK_PAUSE_S = 0.01
 DRAIN_TIMEOUT_S = 10
 REPEAT_WAITING_S = 30.0
+CANCEL_AGAIN_S = 0.1
 HEALTH_PART = "nats"
 
 _log = structlog.get_logger("walnatsd.nats")
@@ -183,7 +183,9 @@ class Connection:
         self._said = ""
         self._health.clear(HEALTH_PART)
         self._metrics.nats_connected.set(1)
-        _log.info("connected to NATS", server=self._client.connected_url.netloc, version=self.server_version)  # type: ignore[union-attr]
+        url = self._client.connected_url
+        server = _without_password(url.netloc) if url is not None else ""
+        _log.info("connected to NATS", server=server, version=self.server_version)
         self._call_back(connected=True)
 
     def _go(self) -> None:
@@ -235,7 +237,9 @@ async def connect(
             yield connection
         finally:
             await connection.end()
-            keeper.cancel()
+            while not keeper.done():  # wait_for, which the library connects with, can lose a cancellation (cpython#86296)
+                keeper.cancel()
+                await asyncio.wait([keeper], timeout=CANCEL_AGAIN_S)
 
 
 def _options(settings: Nats, secrets_: Secrets, name: str) -> dict[str, Any]:
@@ -263,5 +267,5 @@ def _options(settings: Nats, secrets_: Secrets, name: str) -> dict[str, Any]:
 
 
 def _without_password(server: str) -> str:
-    parts = urlsplit(server)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts.netloc else server
+    scheme, separator, rest = server.rpartition("://")
+    return scheme + separator + rest.rpartition("@")[2]

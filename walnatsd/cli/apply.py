@@ -38,7 +38,7 @@ async def _apply(loaded: Loaded, *, force: bool, dry_run: bool, timeout_s: float
     health = Health()
     failures = 0
     async with connect(
-        config.nats, loaded.secrets, name="walnatsd/apply", health=health, metrics=Metrics()
+        config.nats.reached, loaded.secrets, name="walnatsd/apply", health=health, metrics=Metrics()
     ) as connection:
         try:
             await asyncio.wait_for(connection.wait_connected(), timeout_s)

@@ -1,5 +1,6 @@
 """The small HTTP client of the commands that talk to a daemon, over TCP and Unix sockets."""
 
+import contextlib
 import http.client
 import json
 import socket
@@ -30,25 +31,29 @@ def call(
         DaemonUnreachableError: Nobody answers there, or not in HTTP.
         ValueError: A header can't be sent.
     """
-    connection = _connection(address)
     try:
-        connection.request(method, path, body, headers)
-        response = connection.getresponse()
-        answer = response.read()
-        return response.status, json.loads(answer) if answer else None
+        with contextlib.closing(_connection(address)) as connection:
+            connection.request(method, path, body, {name: value.encode() for name, value in headers.items()})
+            response = connection.getresponse()
+            status, text = response.status, response.read()
+            answer = json.loads(text) if text else None
     except (OSError, http.client.HTTPException, json.JSONDecodeError) as error:
         raise DaemonUnreachableError(
             f"no walnatsd answers at {address} ({str(error) or type(error).__name__}); start it with: walnatsd run, or name "
             f"its address with {option}"
         ) from None
-    finally:
-        connection.close()
+    if not isinstance(answer, dict | None) or (status >= 400 and "reason" not in (answer or {})):
+        raise DaemonUnreachableError(f"what answers at {address} is no walnatsd; name its address with {option}")
+    return status, answer
 
 
 def _connection(address: str) -> http.client.HTTPConnection:
     if address.startswith("unix:"):
         return _UnixConnection(address.removeprefix("unix:"))
-    return http.client.HTTPConnection(address.removeprefix("http://").rstrip("/"), timeout=TIMEOUT_S)
+    host = address.removeprefix("http://").rstrip("/")
+    if "/" in host:
+        raise OSError("write an address as 127.0.0.1:7521 or unix:/path/of.sock")
+    return http.client.HTTPConnection(host, timeout=TIMEOUT_S)
 
 
 class _UnixConnection(http.client.HTTPConnection):

@@ -11,6 +11,7 @@ from walnatsd.config.problems import Location
 from walnatsd.config.settings import Config
 
 PREFIX = "WALNATSD_"
+_ON = frozenset({"true", "1", "yes", "on"})
 _DECLARATIONS = frozenset({"events", "actors", "clocks"})
 
 
@@ -37,6 +38,8 @@ def overlay(data: dict[str, Any], environ: Mapping[str, str]) -> tuple[dict[Loca
                 below = here[part] = {}
             here = below
         text = environ[variable]
+        if isinstance(here.get(location[-1]), dict) and text.lower() in _ON:
+            continue  # it is on already, and described in detail
         here[location[-1]] = (
             [part.strip() for part in text.split(",") if part.strip()] if _is_list(annotation) else text
         )

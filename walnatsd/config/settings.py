@@ -121,6 +121,13 @@ class Nats(Declared):
     system_replicas: Annotated[int, Field(ge=1, le=5)] = 1
     """Replicas of walnatsd's own streams."""
 
+    @property
+    def reached(self) -> "Nats":
+        """These settings, pointed to the embedded server where there is one."""
+        if self.embedded is None:
+            return self
+        return self.model_copy(update={"servers": (f"nats://127.0.0.1:{self.embedded.port}",)})
+
     @model_validator(mode="after")
     def _one_identity(self) -> "Nats":
         given = [
