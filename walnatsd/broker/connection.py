@@ -237,7 +237,9 @@ async def connect(
             yield connection
         finally:
             await connection.end()
-            while not keeper.done():  # wait_for, which the library connects with, can lose a cancellation (cpython#86296)
+            while (
+                not keeper.done()
+            ):  # wait_for, which the library connects with, can lose a cancellation (cpython#86296)
                 keeper.cancel()
                 await asyncio.wait([keeper], timeout=CANCEL_AGAIN_S)
 

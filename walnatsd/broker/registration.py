@@ -119,7 +119,9 @@ def stream_change(event: Event, config: Mapping[str, Any], state: Mapping[str, A
             continue
         reason = _FIXED_STREAM_KEYS.get(name) or ("" if force else _what_is_lost(name, value, present, config, state))
         if reason:
-            change.drift.append(f"{path}: declared {value}, the stream has {present}: {reason}")
+            change.drift.append(
+                f"{path}: declared {_in_words(name, value)}, the stream has {_in_words(name, present)}: {reason}"
+            )
         else:
             change.config[name] = value
             change.updated.append(path)
@@ -167,6 +169,13 @@ def _duplicate_window_ns(event: Event) -> int:
     if "duplicate_window" not in event.model_fields_set and event.limits.age is not None:
         window_s = min(window_s, event.limits.age)
     return _ns(window_s)
+
+
+def _in_words(name: str, value: Any) -> str:
+    """Write a value of the server as a config file would."""
+    if value in (_UNLIMITED, 0):
+        return "none"
+    return f"{value / 1e9:g}s" if name in {"max_age", "duplicate_window"} else str(value)
 
 
 def _what_is_lost(name: str, value: Any, present: Any, config: Mapping[str, Any], state: Mapping[str, Any]) -> str:
