@@ -66,7 +66,12 @@ async def test_a_dead_letter_is_shown_with_all_that_is_known(nats, receiver) -> 
         assert {key: shown[key] for key in text} == text
         assert shown["payload"] == "grün"
         assert "payload_base64" not in shown
-        assert shown["headers"] == {"Content-Type": "application/json", "ce-subject": "s", "Nats-Msg-Id": "uid-0"}
+        assert {name.lower(): value for name, value in shown["headers"].items()} == {
+            "content-type": "application/json",
+            "ce-datacontenttype": "application/json",
+            "ce-subject": "s",
+            "nats-msg-id": "uid-0",
+        }
         assert shown["history"]["complete"] is True
         assert (text["reason"], text["status"], text["attempts"]) == ("422: no such parcel", 422, 1)
         assert (text["event"], text["actor"], text["uid"], text["replay"]) == ("counts", "print", "uid-0", 0)

@@ -227,11 +227,9 @@ class Handling:
         self._gate_changed()
         if outcome.verdict is Verdict.REJECTED:
             self._rejections_in_a_row += 1
-            if self._rejections_in_a_row == self._sidecar.pause_after:
-                self._rejections_in_a_row = 0  # once it is resumed, it gets as many again
-                await self.pause_actor(
-                    f"{self._sidecar.pause_after} permanent rejections in a row; the last one: {outcome.reason}"
-                )
+            after = self._sidecar.pause_after
+            if after is not None and self._rejections_in_a_row >= after:
+                await self.pause_actor(f"{after} permanent rejections in a row; the last one: {outcome.reason}")
         elif outcome.verdict is not Verdict.UNAVAILABLE:
             self._rejections_in_a_row = 0
 
@@ -246,6 +244,7 @@ class Handling:
                 actor=self._actor.name,
                 reason=reason,
             )
+            self._rejections_in_a_row = 0  # once it is resumed, it gets as many again
             if not await self._pause(reason):
                 self._gate.pause()
                 self._gate_changed()
