@@ -105,13 +105,16 @@ async def running(loaded: Loaded) -> AsyncIterator[Daemon]:
         keep_letters = functools.partial(own_streams.keep, connection, jetstream, dead_letters.STREAM, register_letters)
         own: dict[str, Callable[[], Awaitable[None]]] = {dead_letters.STREAM: register_letters, WORK: route.register}
         pulse = Pulse(time.monotonic)
+        slots = Slots(config.max_jobs, time.monotonic)
+        metrics.slots_free.set_function(lambda: slots.free)
+        metrics.slots_waiting.set_function(lambda: slots.waiting)
         sidecar = Sidecar(
             connection=connection,
             jetstream=jetstream,
             route=route,
             dead_letters=DeadLetters(connection, publisher),
             dead_letter_stream=DeadLetterStream(jetstream),
-            slots=Slots(config.max_jobs, time.monotonic),
+            slots=slots,
             pulse=pulse,
             metrics=metrics,
             pause_after=config.dead_letters.pause_actor_after,

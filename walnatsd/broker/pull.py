@@ -152,6 +152,8 @@ class Pull:
         if current:
             self._asked = max(0, self._asked - 1)
         self._receive(frame)
+        if not self._asked and self._capacity() > 0:  # there was less room when it was asked for
+            self._wake.set()
 
     def _on_status(self, status: int, frame: Frame) -> None:
         pending = frame.headers().get(_PENDING)

@@ -20,6 +20,7 @@ from walnatsd.dispatch.screen import Screen
 from walnatsd.dispatch.sidecar import Sidecar
 from walnatsd.dispatch.target import BatchTarget, Target
 from walnatsd.model.actor import Actor
+from walnatsd.model.gate_state import GateState
 
 PROBE_INTERVAL_S = 1.0
 DRAINED_INTERVAL_S = 0.25
@@ -45,14 +46,16 @@ class Equipment:
 class ActorState:
     """How an actor fares in this sidecar."""
 
-    gate: str
-    """`open`, or why nothing starts: see `Gate.state`."""
+    gate: GateState
+    """`open`, or why nothing starts."""
     in_flight: int
     """Deliveries that are held."""
     window: int
     """Attempts that may be in flight, as learned."""
     breaker: str
     """`closed`, `open` or `half-open`."""
+    held_s: float
+    """Seconds for which the actor still wants a rest, as it said with `Retry-After`."""
 
 
 class ActorLoop:
@@ -88,7 +91,9 @@ class ActorLoop:
         self._background: list[asyncio.Task[None]] = []
         self._path = f"actors/{actor.event}/{actor.name}"
         handling = Handling(actor, equipment.target, sidecar, self._gate, pause=pause, gate_changed=self._follow_gate)
-        self._hand = Hand(actor, sidecar.pulse, sidecar.metrics, handling.attempts, receive=self._receive)
+        self._hand = Hand(
+            actor, sidecar.pulse, sidecar.slots, sidecar.metrics, handling.attempts, receive=self._receive
+        )
         self._intake = self._choose_intake(handling)
         self._pull = Pull(
             sidecar.connection,
@@ -116,7 +121,8 @@ class ActorLoop:
     @property
     def state(self) -> ActorState:
         """How the actor fares."""
-        return ActorState(self._gate.state, len(self._hand), self._gate.window, self._gate.breaker)
+        gate = self._gate
+        return ActorState(gate.state, len(self._hand), gate.window, gate.breaker, gate.held_s)
 
     @property
     def target(self) -> Target:
@@ -129,12 +135,15 @@ class ActorLoop:
         """Pull and dispatch until `stop`."""
         if self._stopping:
             return
-        async with asyncio.TaskGroup() as self._tasks:
-            self._background.append(self._tasks.create_task(self._pull_for_ever(), name=f"{self._path}/pull"))
-            self._background.append(self._tasks.create_task(self._pull_route_for_ever(), name=f"{self._path}/route"))
-            if self._equipment.probe is not None:
-                probing = self._probe_for_ever(self._equipment.probe)
-                self._background.append(self._tasks.create_task(probing, name=f"{self._path}/probe"))
+        with self._sidecar.metrics.watch(self.actor.event, self.actor.name, lambda: self.state):
+            async with asyncio.TaskGroup() as self._tasks:
+                self._background.append(self._tasks.create_task(self._pull_for_ever(), name=f"{self._path}/pull"))
+                self._background.append(
+                    self._tasks.create_task(self._pull_route_for_ever(), name=f"{self._path}/route")
+                )
+                if self._equipment.probe is not None:
+                    probing = self._probe_for_ever(self._equipment.probe)
+                    self._background.append(self._tasks.create_task(probing, name=f"{self._path}/probe"))
 
     async def stop(self, timeout_s: float) -> None:
         """Stop pulling, let jobs finish for `timeout_s` seconds, hand the rest back. `run` returns then."""
@@ -267,13 +276,19 @@ class ActorLoop:
 
     def _follow_gate(self) -> None:
         """Pull no more while the gate is shut, and again when it opens."""
-        self._sidecar.metrics.breaker_open(self.actor.event, self.actor.name).set(self._gate.breaker_is_open)
         opens_in_s = self._gate.opens_in_s
         if opens_in_s != 0:
             self._withdraw()
         if self._opening is not None:
             self._opening.cancel()
-        self._opening = self._loop.call_later(opens_in_s, self.wake) if opens_in_s else None
+            self._opening = None
+        if opens_in_s and not self._stopping:
+            self._opening = self._loop.call_later(opens_in_s, self._look_at_gate)
+
+    def _look_at_gate(self) -> None:
+        """Pull again, or wait on: uvloop counts whole milliseconds, so its timers may come a little too soon."""
+        self._follow_gate()
+        self.wake()
 
     async def _probe_for_ever(self, probe: Probe) -> None:
         """Ask `wait_for` whenever only its good answer opens the gate."""

@@ -29,7 +29,10 @@ class Item(NamedTuple):
 
 
 class BatchIntake:
-    """Gathers messages until a batch is full or has waited long enough, then sends it. A batch takes one slot."""
+    """Gathers messages until a batch is full or has waited long enough, then sends it. A batch takes one slot.
+
+    A batch that is due while no more requests may be in flight stays open until one of them has ended.
+    """
 
     def __init__(
         self,
@@ -59,18 +62,25 @@ class BatchIntake:
         self._gathered: list[Item] = []
         self._gathered_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._is_due = False
+        """Whether the open batch waits for a request to end."""
         self._requests = 0
         """Batches under way, those that wait for a slot included."""
         self._unstarted = 0
+        """Those that wait for a slot."""
         self._stopping = False
 
     def capacity(self) -> int:
         """How many more messages there is room for: those of the batches that may start, and what the open one lacks."""
         if self._unstarted or self._stopping:
             return 0
-        requests = self._gate.allowance() - self._requests
-        requests = min(requests, self._gate.starts_left(requests), max(1, self._slots.free))
-        return requests * self._batch.max_size - len(self._gathered)
+        return self._requests_left() * self._batch.max_size - len(self._gathered)
+
+    def _requests_left(self) -> int:
+        """How many requests may start now; at most one waits for a slot of the sidecar."""
+        room = self._gate.allowance() - self._requests
+        starts = self._gate.starts_left(room + self._unstarted) - self._unstarted
+        return min(room, starts, self._slots.share - self._unstarted)
 
     def receive(self, delivery: Delivery) -> None:
         """Hold it and put it into the open batch."""
@@ -81,33 +91,50 @@ class BatchIntake:
             return
         seen = self._screen.look(delivery.message, now=time.time())
         if not isinstance(seen, Message):
-            self._start(self._settle_all([delivery], seen), str(delivery.message.sequence))
+            self._settle_later([delivery], seen)
             return
-        if self._gathered and self._gathered_bytes + len(seen.payload) > self._batch.max_bytes:
-            self._send()
+        if self._gathered and not self._fits(seen):
+            self._send_if_possible()
+        if self._gathered and not self._fits(seen):
+            self._settle_later([delivery], Retry(BUSY_PAUSE_S, counts=False))
+            return
         self._gathered.append(Item(delivery, seen))
         self._gathered_bytes += len(seen.payload)
         if len(self._gathered) >= self._batch.max_size or self._gathered_bytes >= self._batch.max_bytes:
-            self._send()
-        elif self._timer is None:
-            self._timer = self._loop.call_later(self._batch.max_wait, self._send)
+            self._send_if_possible()
+        elif self._timer is None and not self._is_due:
+            self._timer = self._loop.call_later(self._batch.max_wait, self._send_if_possible)
+
+    def _fits(self, message: Message) -> bool:
+        """Whether the open batch has room for it."""
+        size_bytes = self._gathered_bytes + len(message.payload)
+        return len(self._gathered) < self._batch.max_size and size_bytes <= self._batch.max_bytes
 
     async def hand_back(self) -> None:
         """Hand back what is gathered."""
         self._stopping = True
         await self._settle_all([item.delivery for item in self._take()], Retry(0.0, counts=False))
 
-    def _send(self) -> None:
-        items = self._take()
-        self._requests += 1
-        self._unstarted += 1
-        self._start(self._carry(items), f"batch-{items[0].delivery.message.sequence}")
+    def _send_if_possible(self) -> None:
+        """Send the open batch, or leave it open until a request has ended. Where the gate is shut, hand it back."""
+        if not self._gathered:
+            return
+        if self._requests_left() > 0:
+            items = self._take()
+            self._requests += 1
+            self._unstarted += 1
+            self._start(self._carry(items), f"batch-{items[0].delivery.message.sequence}")
+        elif self._requests and self._gate.opens_in_s == 0:
+            self._is_due = True
+        else:
+            self._settle_later([item.delivery for item in self._take()], self._later())
 
     def _take(self) -> list[Item]:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         items, self._gathered, self._gathered_bytes = self._gathered, [], 0
+        self._is_due = False
         return items
 
     async def _carry(self, items: list[Item]) -> None:
@@ -122,21 +149,29 @@ class BatchIntake:
             finally:
                 self._unstarted -= 1
             try:
-                if self._gate.allowance() < 1 or self._stopping:
-                    pause_s = 0.0 if self._stopping else self._gate.opens_in_s or BUSY_PAUSE_S
-                    await self._settle_all(deliveries, Retry(pause_s, counts=False))
+                if self._is_shut() or self._gate.allowance() < self._requests - self._unstarted:
+                    await self._settle_all(deliveries, self._later())  # the wait may have been long
                 else:
                     await self._attempt(items)
             finally:
                 self._slots.give_back()
         finally:
             self._requests -= 1
+            if self._is_due:
+                self._send_if_possible()
             self._wake()
+
+    def _is_shut(self) -> bool:
+        return self._stopping or self._gate.opens_in_s != 0
+
+    def _later(self) -> Retry:
+        """Tell when to come again."""
+        return Retry(0.0 if self._stopping else self._gate.opens_in_s or BUSY_PAUSE_S, counts=False)
 
     async def _attempt(self, items: list[Item]) -> None:
         """Send a batch. One that is rejected as a whole is sent again one by one, so that only the poison dies."""
         numbers = [self._handling.attempts.number(item.delivery) for item in items]
-        began, started, generation = time.time(), time.perf_counter(), self._gate.start()
+        began, started, era = time.time(), time.perf_counter(), self._gate.start()
         try:
             outcome = await self._target.attempt_batch(
                 [(item.message, number) for item, number in zip(items, numbers, strict=True)]
@@ -145,11 +180,11 @@ class BatchIntake:
             await self._settle_all([item.delivery for item in items], Retry(0.0, counts=False))
             raise
         duration_s = time.perf_counter() - started
+        self._gate.record(outcome if isinstance(outcome, Outcome) else _ANSWERED, era)
         if isinstance(outcome, Outcome) and outcome.verdict is Verdict.REJECTED and len(items) > 1:
             await self._one_by_one(items)
             return
         outcomes = [outcome] * len(items) if isinstance(outcome, Outcome) else outcome
-        self._gate.record(outcome if isinstance(outcome, Outcome) else _ANSWERED, generation)
         await asyncio.gather(
             *(
                 self._conclude(item.delivery, Attempt(number, began, duration_s, each))
@@ -160,9 +195,10 @@ class BatchIntake:
     async def _one_by_one(self, items: list[Item]) -> None:
         left = list(items)
         try:
-            while left:
+            while left and not self._is_shut():
                 await self._attempt([left[0]])
                 left.pop(0)
+            await self._settle_all([item.delivery for item in left], self._later())
         except asyncio.CancelledError:
             await self._settle_all([item.delivery for item in left[1:]], Retry(0.0, counts=False))
             raise
@@ -172,6 +208,9 @@ class BatchIntake:
             await self._handling.conclude(delivery, attempt)
         finally:
             self._hand.let_go(delivery)
+
+    def _settle_later(self, deliveries: Sequence[Delivery], decision: Decision) -> None:
+        self._start(self._settle_all(deliveries, decision), str(deliveries[0].message.sequence))
 
     async def _settle_all(self, deliveries: Sequence[Delivery], decision: Decision) -> None:
         async def settle(delivery: Delivery) -> None:

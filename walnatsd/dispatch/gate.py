@@ -6,7 +6,11 @@ from walnatsd.dispatch.breaker import Breaker
 from walnatsd.dispatch.rate_limit import RateLimit
 from walnatsd.dispatch.window import Window
 from walnatsd.model.actor import Actor
+from walnatsd.model.gate_state import GateState
 from walnatsd.model.outcome import Outcome, Verdict
+
+Era = tuple[int, int]
+"""When an attempt began: the generations of the window and of the breaker."""
 
 
 class Gate:
@@ -31,19 +35,21 @@ class Gate:
         self._paused = False
 
     @property
-    def state(self) -> str:
-        """In one word, for people: `open`, or why it is not."""
+    def state(self) -> GateState:
+        """`open`, or why nothing starts."""
         if self._paused:
-            return "paused"
+            return GateState.PAUSED
         if self._breaker.is_open:
-            return "breaker-open"
+            return GateState.BREAKER_OPEN
         if self._awaits_probe:
-            return "waiting-for-probe"
-        if self._clock() < self._held_until:
-            return "held"
-        if self._breaker.is_half_open:
-            return "half-open"
-        return "open" if self._credit() else "waiting-for-listener"
+            return GateState.WAITING_FOR_PROBE
+        if not self._credit():
+            return GateState.WAITING_FOR_LISTENER
+        if self.held_s:
+            return GateState.HELD
+        if self._rate_limit.opens_in_s:
+            return GateState.RATE_LIMITED
+        return GateState.HALF_OPEN if self._breaker.is_half_open else GateState.OPEN
 
     @property
     def breaker(self) -> str:
@@ -53,9 +59,9 @@ class Gate:
         return "half-open" if self._breaker.is_half_open else "closed"
 
     @property
-    def breaker_is_open(self) -> bool:
-        """Whether the breaker is open."""
-        return self._breaker.is_open
+    def held_s(self) -> float:
+        """Seconds for which the actor still wants a rest, as it said with `Retry-After`."""
+        return max(0.0, self._held_until - self._clock())
 
     @property
     def window(self) -> int:
@@ -72,7 +78,7 @@ class Gate:
         """Seconds until attempts may start, 0 where they may now, None where nobody knows."""
         if self._paused or (self._awaits_probe and not self._breaker.is_open):
             return None
-        return max(self._breaker.opens_again_in_s, self._held_until - self._clock(), self._rate_limit.opens_in_s, 0.0)
+        return max(self._breaker.opens_again_in_s, self.held_s, self._rate_limit.opens_in_s)
 
     def allowance(self) -> int:
         """How many attempts may be in flight."""
@@ -84,21 +90,24 @@ class Gate:
         """How many attempts may start now, `limit` at most, as far as the rate limit has a say in it."""
         return self._rate_limit.left(limit)
 
-    def start(self) -> int:
-        """Take note that an attempt starts; gives what `record` wants to know."""
+    def start(self) -> Era:
+        """Take note that an attempt starts; gives what `record` wants to know. Each start is followed by a `record`."""
         self._rate_limit.start()
-        return self._window.generation
+        return self._window.generation, self._breaker.start()
 
-    def record(self, outcome: Outcome, generation: int) -> None:
-        """Take note of what an attempt came to that began in this generation of the window."""
+    def record(self, outcome: Outcome, era: Era) -> None:
+        """Take note of what an attempt came to that began in this era."""
+        window_generation, breaker_generation = era
         if outcome.verdict is Verdict.HANDED_BACK:
+            self._breaker.record(breaker_generation, available=None)
             return
-        self._breaker.record(available=outcome.verdict is not Verdict.UNAVAILABLE)
+        available = outcome.verdict is not Verdict.UNAVAILABLE
+        self._breaker.record(breaker_generation, available=available)
         self._awaits_probe |= self._has_probe and self._breaker.is_open
         if outcome.overloaded:
-            self._window.shrink(generation)
-        elif outcome.verdict is not Verdict.UNAVAILABLE:
-            self._window.grow()
+            self._window.shrink(window_generation)
+        elif available:
+            self._window.grow(window_generation)
         if outcome.holds_actor and outcome.retry_after_s is not None:
             self._held_until = max(self._held_until, self._clock() + outcome.retry_after_s)
 
@@ -107,7 +116,7 @@ class Gate:
         if available:
             self._awaits_probe = False
         elif self._breaker.is_half_open:
-            self._breaker.record(available=False)
+            self._breaker.record_probe(available=False)
 
     def pause(self) -> None:
         """Shut until `resume`."""

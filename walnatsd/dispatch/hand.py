@@ -5,17 +5,22 @@ from collections.abc import Callable, Iterator
 from walnatsd.broker.delivery import Delivery, Key
 from walnatsd.dispatch.attempts import Attempts
 from walnatsd.dispatch.pulse import Pulse
+from walnatsd.dispatch.slots import Slots
 from walnatsd.model.actor import Actor
 from walnatsd.observe.metrics import Metrics
 
 
 class Hand:
-    """Counts and pulses what it holds; a message is in it once, however often it is handed over."""
+    """Counts and pulses what it holds; a message is in it once, however often it is handed over.
+
+    While it holds something, the actor shares the sidecar's slots.
+    """
 
     def __init__(
         self,
         actor: Actor,
         pulse: Pulse,
+        slots: Slots,
         metrics: Metrics,
         attempts: Attempts,
         *,
@@ -26,12 +31,14 @@ class Hand:
         Args:
             actor: The declaration.
             pulse: What tells NATS that jobs are in progress.
+            slots: The sidecar's; told whether the actor has work.
             metrics: Where it is counted.
             attempts: Told of hand-overs that are no attempt.
             receive: Takes what was handed over while its message was being handed back.
         """
         self._actor = actor
         self._pulse = pulse
+        self._slots = slots
         self._in_flight = metrics.in_flight(actor.event, actor.name)
         self._attempts = attempts
         self._receive = receive
@@ -58,6 +65,8 @@ class Hand:
                 held.take_over(delivery)
                 self._attempts.defer(delivery)
             return False
+        if not self._held:
+            self._slots.join()
         self._held[delivery.key] = delivery
         self._in_flight.inc()
         if self._actor.pulse:
@@ -67,6 +76,8 @@ class Hand:
     def let_go(self, delivery: Delivery) -> None:
         """Hold a delivery no more; it is settled."""
         del self._held[delivery.key]
+        if not self._held:
+            self._slots.leave()
         self._in_flight.dec()
         self._pulse.drop(delivery)
         if next_delivery := self._next.pop(delivery.key, None):

@@ -79,13 +79,13 @@ class Handling:
             message: The delivery's message as the actor shall see it.
         """
         number = self.attempts.number(delivery)
-        began, started, generation = time.time(), time.perf_counter(), self._gate.start()
+        began, started, era = time.time(), time.perf_counter(), self._gate.start()
         try:
             outcome = await self._target.attempt(message, number)
         except asyncio.CancelledError:  # the stop can't wait for it
             await self.settle(delivery, Retry(0.0, counts=False))
             raise
-        self._gate.record(outcome, generation)
+        self._gate.record(outcome, era)
         return await self.conclude(delivery, Attempt(number, began, time.perf_counter() - started, outcome))
 
     async def conclude(self, delivery: Delivery, attempt: Attempt) -> Decision:

@@ -67,7 +67,7 @@ class SingleIntake:
         if self._one_waits or self._stopping:
             return 0
         room = self._gate.allowance() - len(self._hand)
-        return min(room, self._gate.starts_left(room + self._unstarted) - self._unstarted, max(1, self._slots.free))
+        return min(room, self._gate.starts_left(room + self._unstarted) - self._unstarted, self._slots.share)
 
     def receive(self, delivery: Delivery) -> None:
         """Hold it and start a job for it."""
@@ -97,8 +97,8 @@ class SingleIntake:
             if not isinstance(seen, Message):
                 await self._handling.settle(delivery, seen)
                 return
-            if (busy := await self._wait_for_room(delivery)) or not await self._take_slot(delivery):
-                await self._handling.settle(delivery, busy or Retry(BUSY_PAUSE_S, counts=False))
+            if busy := await self._wait_for_room(delivery) or await self._take_slot(delivery):
+                await self._handling.settle(delivery, busy)
                 return
         finally:
             self._unstarted -= 1
@@ -127,14 +127,16 @@ class SingleIntake:
             await self._while_waiting(delivery, self._room.wait())
         return None
 
-    async def _take_slot(self, delivery: Delivery) -> bool:
-        """Take one of the sidecar's slots; at most one message of an actor waits for one."""
+    async def _take_slot(self, delivery: Delivery) -> Retry | None:
+        """Take one of the sidecar's slots, or tell when to come again; at most one message of an actor waits for one."""
         if self._slots.take_at_once():
-            return True
+            return None
         if self._one_waits:
-            return False
+            return Retry(BUSY_PAUSE_S, counts=False)
         await self._while_waiting(delivery, self._slots.take(self._actor.priority))
-        return True
+        if late := self._why_not_now():  # the wait may have been long
+            self._slots.give_back()
+        return late
 
     async def _while_waiting(self, delivery: Delivery, turn: Awaitable[object]) -> None:
         """Await a delivery's turn. At most one of the actor's waits, and nothing is asked for meanwhile."""

@@ -18,6 +18,7 @@ class Slots:
 
     def __init__(self, count: int, clock: Callable[[], float]) -> None:
         self._free = count
+        self._sharers = 0
         self._clock = clock
         self._order = itertools.count()
         self._waiting: list[tuple[float, int, asyncio.Future[None]]] = []
@@ -26,6 +27,24 @@ class Slots:
     def free(self) -> int:
         """How many can be taken at once."""
         return 0 if self._waiting else self._free
+
+    @property
+    def share(self) -> int:
+        """How many free ones an actor may count on, 1 at least: others want some too, and who finds none waits."""
+        return max(1, self.free // max(1, self._sharers))
+
+    def join(self) -> None:
+        """Take note that an actor has work."""
+        self._sharers += 1
+
+    def leave(self) -> None:
+        """Take note that an actor has no work any more."""
+        self._sharers -= 1
+
+    @property
+    def waiting(self) -> int:
+        """How many wait in line."""
+        return len(self._waiting)
 
     def take_at_once(self) -> bool:
         """Take a slot if one is free and nobody waits."""

@@ -7,7 +7,8 @@ class Window:
     """Grows by one after each window's worth of answers without overload, halves on overload.
 
     Additive increase and multiplicative decrease, as TCP does it (RFC 5681 section 3.1): what is in flight when the
-    actor is overloaded has been sent under the old size, so it halves the window once and not once per answer.
+    actor is overloaded has been sent under the old size, so it halves the window once and not once per answer, and its
+    good answers say nothing about the new size.
     """
 
     def __init__(self, limit: int) -> None:
@@ -23,13 +24,15 @@ class Window:
 
     @property
     def generation(self) -> int:
-        """Which size it is; to be remembered when an attempt starts."""
+        """How often it was halved; to be remembered when an attempt starts."""
         return self._generation
 
-    def grow(self) -> None:
-        """Take note of an answer without overload."""
+    def grow(self, generation: int) -> None:
+        """Take note of an answer without overload to an attempt that started in the given generation."""
+        if generation != self._generation or self._size >= self._limit:
+            return
         self._clean += 1
-        if self._clean >= self._size and self._size < self._limit:
+        if self._clean >= self._size:
             self._size += 1
             self._clean = 0
 

@@ -209,6 +209,10 @@ class Actor(Declared):
             raise ValueError(
                 f"{', '.join(given)}: for webhooks only; without url the actor is served over the gRPC stream"
             )
+        if self.batch and self.batch.max_size > 1 and self.rate_limit and self.rate_limit.jobs == 1:
+            raise ValueError(
+                "batch needs rate_limit.jobs of 2 at least: a batch that is rejected as a whole is sent again one by one"
+            )
         if isinstance(self.order_by, str) and not self.order_by.startswith("/"):
             raise ValueError("order_by is a JSON pointer like /parcel_id, or {header: NAME}")
         return self

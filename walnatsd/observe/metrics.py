@@ -1,7 +1,9 @@
 """All metrics in one place. Label values come from declarations and fixed sets only, so their number is bounded."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from functools import cache
+from typing import Protocol
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -12,7 +14,11 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+
+from walnatsd.model.gate_state import GateState
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -115,11 +121,13 @@ class Metrics:
             ["event", "actor"],
             registry=registry,
         )
-        self._breaker_open = Gauge(
-            "walnatsd_breaker_open",
-            "1 while the actor's breaker is open and nothing is pulled.",
-            ["event", "actor"],
-            registry=registry,
+        self._actors = _Actors()
+        registry.register(self._actors)
+        self.slots_free = Gauge(
+            "walnatsd_slots_free", "Slots of the sidecar (max_jobs) that nobody has taken.", registry=registry
+        )
+        self.slots_waiting = Gauge(
+            "walnatsd_slots_waiting", "Messages and batches that wait for a slot of the sidecar.", registry=registry
         )
         self._listeners = Gauge(
             "walnatsd_listeners",
@@ -162,12 +170,76 @@ class Metrics:
         self.dead_letters: Callable[[str, str, str], Counter] = cache(self._dead_letters.labels)
         self.dead_letter_failures: Callable[[str, str], Counter] = cache(self._dead_letter_failures.labels)
         self.max_deliveries: Callable[[str, str], Counter] = cache(self._max_deliveries.labels)
-        self.breaker_open: Callable[[str, str], Gauge] = cache(self._breaker_open.labels)
         self.orphans: Callable[[str], Gauge] = cache(self._orphans.labels)
         self.listeners: Callable[[str, str], Gauge] = cache(self._listeners.labels)
         self.late_results: Callable[[str, str], Counter] = cache(self._late_results.labels)
         self.drift: Callable[[str, str, str], Gauge] = cache(self._drift.labels)
 
+    @contextlib.contextmanager
+    def watch(self, event: str, actor: str, read: Callable[[], "ActorReading"]) -> Iterator[None]:
+        """Show how an actor fares while the body runs; `read` is called when somebody asks for the metrics."""
+        self._actors.read[event, actor] = read
+        try:
+            yield
+        finally:
+            if self._actors.read.get((event, actor)) is read:  # it may have been started anew meanwhile
+                del self._actors.read[event, actor]
+
     def render(self) -> bytes:
         """Write all metrics in the Prometheus text format."""
         return generate_latest(self._registry)
+
+
+class ActorReading(Protocol):
+    """How an actor fares in this sidecar now."""
+
+    @property
+    def gate(self) -> GateState:
+        """`open`, or why nothing starts."""
+
+    @property
+    def breaker(self) -> str:
+        """`closed`, `open` or `half-open`."""
+
+    @property
+    def held_s(self) -> float:
+        """Seconds for which the actor still wants a rest."""
+
+    @property
+    def window(self) -> int:
+        """Attempts that may be in flight, as learned."""
+
+
+class _Actors(Collector):
+    """What changes with time alone, like an open breaker, is read when asked for: it is right, and costs no message."""
+
+    def __init__(self) -> None:
+        self.read: dict[tuple[str, str], Callable[[], ActorReading]] = {}
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Read all actors."""
+        labels = ["event", "actor"]
+        gate = GaugeMetricFamily(
+            "walnatsd_gate",
+            "1 for the state of the actor's gate: open, or why nothing starts.",
+            labels=[*labels, "state"],
+        )
+        breaker = GaugeMetricFamily(
+            "walnatsd_breaker_open", "1 while the actor's breaker is open and nothing is pulled.", labels=labels
+        )
+        held = GaugeMetricFamily(
+            "walnatsd_held_seconds",
+            "Seconds that are left of what the actor asked for with Retry-After.",
+            labels=labels,
+        )
+        window = GaugeMetricFamily(
+            "walnatsd_window", "Attempts at the actor that may be in flight, as learned.", labels=labels
+        )
+        for names, read in self.read.items():
+            reading = read()
+            for state in GateState:
+                gate.add_metric([*names, state], state is reading.gate)
+            breaker.add_metric(names, reading.breaker == "open")
+            held.add_metric(names, reading.held_s)
+            window.add_metric(names, reading.window)
+        yield from (gate, breaker, held, window)

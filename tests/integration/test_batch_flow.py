@@ -1,0 +1,95 @@
+"""Batches obey the flow control of their actor, however the messages come."""
+
+import asyncio
+import json
+import time
+
+import pytest
+from aiohttp import web
+from nats.js import JetStreamContext
+
+from support.daemon import config_text, running
+from support.nats_server import NatsServer
+from support.receiver import Received, Receiver
+from support.waiting import until
+from walnatsd.model.actor import Actor
+
+
+def batch_actor(nats: NatsServer, receiver: Receiver, *, batch: dict[str, object], **options: object) -> str:
+    actor = {
+        "name": "print", "event": "counts", "url": receiver.url, "retry": {"delays": [0.05], "jitter": 0}, "batch": batch,
+    }  # fmt: skip
+    return config_text(nats.url, events=[{"name": "counts"}], actors=[actor | options])
+
+
+def numbers(received: Received) -> list[int]:
+    return [event["data"] for event in json.loads(received.body)]
+
+
+async def settled(nats: NatsServer) -> bool:
+    async with nats.jetstream() as jetstream:
+        info = await jetstream.consumer_info("counts", "print")
+        return not info.num_ack_pending and not info.num_pending
+
+
+async def test_max_jobs_bounds_the_requests_in_flight_where_messages_come_one_by_one(nats, receiver) -> None:
+    await see_two_requests_for_twelve_messages(nats, receiver, max_jobs=2)
+
+
+async def test_a_rate_limit_bounds_the_requests_where_messages_come_one_by_one(nats, receiver) -> None:
+    await see_two_requests_for_twelve_messages(nats, receiver, rate_limit={"jobs": 2, "period": 60})
+
+
+async def see_two_requests_for_twelve_messages(nats: NatsServer, receiver: Receiver, **options: object) -> None:
+    release = asyncio.Event()
+
+    async def hold(_received: Received) -> web.StreamResponse:
+        await release.wait()
+        return web.Response()
+
+    receiver.answer = hold
+    async with running(batch_actor(nats, receiver, batch={"max_size": 20, "max_wait": 0}, **options)) as sidecar:
+        for number in range(12):
+            await sidecar.emit("counts", str(number))
+            await receiver.wait_for(min(number + 1, 2))
+        async with nats.jetstream() as jetstream:
+            await until(lambda: all_handed_over(jetstream))
+        assert receiver.in_progress == 2
+        release.set()
+        if "max_jobs" in options:
+            await receiver.wait_for(3)
+            await until(lambda: settled(nats))
+            assert len(receiver.received) <= 4, "what waited for a request to end was not gathered"
+        assert receiver.most_in_progress == 2
+
+
+async def all_handed_over(jetstream: JetStreamContext) -> bool:
+    return not (await jetstream.consumer_info("counts", "print")).num_pending
+
+
+async def test_the_search_for_the_poison_ends_when_the_actor_is_not_there_any_more(nats, receiver) -> None:
+    times: list[float] = []
+
+    async def answer(received: Received) -> web.StreamResponse:
+        times.append(time.monotonic())
+        if len(times) == 1:
+            return web.Response(status=422)
+        return web.Response(status=502 if len(times) <= 3 else 204)
+
+    receiver.answer = answer
+    config = batch_actor(nats, receiver, batch={"max_size": 8}, max_jobs=1, breaker={"consecutive": 2, "open_for": 0.5})
+    async with nats.jetstream() as jetstream:
+        await jetstream.add_stream(name="counts", subjects=["counts"], retention="interest")
+        await jetstream.add_consumer("counts", durable_name="print", ack_policy="explicit", max_ack_pending=1000)
+        await asyncio.gather(*(jetstream.publish("counts", str(n).encode()) for n in range(8)))
+    async with running(config):
+        await until(lambda: settled(nats))
+    assert [len(numbers(received)) for received in receiver.received[:3]] == [8, 1, 1]
+    assert times[3] - times[2] > 0.45, "the search went on while the breaker was open"
+
+
+def test_a_rate_limit_that_leaves_no_start_for_the_search_is_a_config_error() -> None:
+    declared = {"name": "print", "event": "counts", "url": "http://127.0.0.1:1/", "batch": {}}
+    with pytest.raises(ValueError, match=r"rate_limit\.jobs of 2 at least"):
+        Actor.model_validate(declared | {"rate_limit": {"jobs": 1, "period": 60}})
+    Actor.model_validate(declared | {"rate_limit": {"jobs": 2, "period": 60}})
