@@ -12,28 +12,29 @@ EVIL = [
 ]
 
 
-@pytest.mark.parametrize(("headers", "reason", "named"), EVIL)
-async def test_a_cross_site_post_emits_nothing(nats, headers, reason, named) -> None:
+async def test_a_cross_site_post_emits_nothing(nats) -> None:
     async with running(config_text(nats.url, events=[{"name": "counts"}])) as sidecar:
         await keep_messages(nats)
-        status, answer = await sidecar.try_emit("counts", "1", headers={"Content-Type": "text/plain"} | headers)
+        for headers, reason, named in EVIL:
+            status, answer = await sidecar.try_emit("counts", "1", headers={"Content-Type": "text/plain"} | headers)
+            assert (status, answer["reason"]) == (403, reason)
+            assert named in answer["detail"]
+            assert "allowed_hosts" in answer["detail"]
         metrics = await sidecar.metrics()
-    assert (status, answer["reason"]) == (403, reason)
-    assert named in answer["detail"]
-    assert "allowed_hosts" in answer["detail"]
     assert await stored(nats) == []
     assert not any(name.startswith("walnatsd_emits_total") for name in metrics)
 
 
-@pytest.mark.parametrize(("headers", "reason", "_named"), EVIL)
-@pytest.mark.parametrize("path", ["/metrics", "/readyz", "/livez", "/nonsense"])
-async def test_the_admin_address_answers_no_page_of_another_site(nats, headers, reason, _named, path) -> None:
-    async with (
-        running(config_text(nats.url)) as sidecar,
-        sidecar.session.get(f"http://{sidecar.admin}{path}", headers=headers) as response,
-    ):
-        assert response.status == 403
-        assert (await response.json(content_type=None))["reason"] == reason
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/metrics"), ("GET", "/readyz"), ("GET", "/livez"), ("GET", "/nonsense"), ("POST", "/admin/v1/reload")],
+)
+async def test_the_admin_address_answers_no_page_of_another_site(nats, method, path) -> None:
+    async with running(config_text(nats.url)) as sidecar:
+        for headers, reason, _ in EVIL:
+            async with sidecar.session.request(method, f"http://{sidecar.admin}{path}", headers=headers) as response:
+                assert response.status == 403
+                assert (await response.json(content_type=None))["reason"] == reason
 
 
 async def test_allowed_hosts_may_call_and_be_called(nats) -> None:
