@@ -19,7 +19,7 @@ from walnatsd.api.outfitter import Outfitter
 from walnatsd.api.reload import Reload
 from walnatsd.api.roster import Roster
 from walnatsd.api.watch import Watch
-from walnatsd.broker import dead_letters, own_streams
+from walnatsd.broker import dead_letters
 from walnatsd.broker.connection import Connection, connect
 from walnatsd.broker.dead_letter_stream import DeadLetterStream
 from walnatsd.broker.dead_letters import DeadLetters
@@ -35,6 +35,7 @@ from walnatsd.dispatch.pulse import Pulse
 from walnatsd.dispatch.sidecar import Sidecar
 from walnatsd.dispatch.slots import Slots
 from walnatsd.emit.emitter import Emitter
+from walnatsd.model.countdown import Countdown
 from walnatsd.model.refusal import Refusal
 from walnatsd.observe.health import Health
 from walnatsd.observe.metrics import Metrics
@@ -46,8 +47,9 @@ from walnatsd.servers.office import Office
 from walnatsd.servers.web import serve_web
 from walnatsd.webhook.session import webhook_session
 
-INGRESS_SHARE = 0.2
-"""Share of `shutdown_timeout` that is kept for what follows the deliveries: ingress, PubAcks, NATS."""
+DELIVERIES_SHARE = 0.8
+"""Share of `shutdown_timeout` for deliveries to finish. What follows (handing back, ingress, PubAcks, NATS, the embedded
+server) takes a share of what is left, each in turn."""
 
 _log = structlog.get_logger("walnatsd")
 
@@ -85,24 +87,31 @@ async def running(loaded: Loaded) -> AsyncIterator[Daemon]:
     """
     config = loaded.config
     health, metrics, office = Health(), Metrics(), Office()
+    left = Countdown(config.shutdown_timeout, time.monotonic)
+    administration = admin_app(health, metrics, office, _guard(config.admin))
     async with (
-        serve_web("admin", config.admin.listen, admin_app(health, metrics, office, _guard(config.admin))) as admin_at,
-        _monitoring(config, health, metrics) as monitoring_at,
-        embedded_server(config.nats.embedded),
+        serve_web("admin", config.admin.listen, administration, stop_within_s=left.share_s) as admin_at,
+        _monitoring(config, health, metrics, left) as monitoring_at,
+        embedded_server(config.nats.embedded, stop_within_s=left.share_s),
         connect(
-            config.nats.reached, loaded.secrets, name=f"walnatsd/{config.service.name}", health=health, metrics=metrics
+            config.nats.reached,
+            loaded.secrets,
+            name=f"walnatsd/{config.service.name}",
+            health=health,
+            metrics=metrics,
+            end_within_s=left.share_s,
         ) as connection,
         webhook_session() as session,
         asyncio.TaskGroup() as tasks,
     ):
         jetstream = JetStream(connection, config.nats.domain)
-        publisher = Publisher(connection)
+        missed = asyncio.Event()
+        publisher = Publisher(connection, on_no_stream=missed.set)
         replicas = config.nats.system_replicas
         route = Route(connection, jetstream, publisher, replicas=replicas)
         register_letters = functools.partial(
             dead_letters.register_stream, jetstream, config.dead_letters, replicas=replicas
         )
-        keep_letters = functools.partial(own_streams.keep, connection, jetstream, dead_letters.STREAM, register_letters)
         own: dict[str, Callable[[], Awaitable[None]]] = {dead_letters.STREAM: register_letters, WORK: route.register}
         pulse = Pulse(time.monotonic)
         slots = Slots(config.max_jobs, time.monotonic)
@@ -124,10 +133,16 @@ async def running(loaded: Loaded) -> AsyncIterator[Daemon]:
         roster = Roster(jetstream, config.nats.manage, sidecar, outfitter.equip, health=health, metrics=metrics)
         roster.declare(config.events, config.actors)
         emitter = Emitter(
-            publisher, roster.find_event, outfitter.codecs_for, outfitter.schema_for, config.emit, metrics
+            publisher,
+            roster.find_event,
+            roster.find_gate,
+            outfitter.codecs_for,
+            outfitter.schema_for,
+            config.emit,
+            metrics,
         )
         events, actors = Events(emitter, roster), Actors(roster)
-        watch = Watch(connection, jetstream, roster, metrics)
+        watch = Watch(connection, jetstream, roster, metrics, {dead_letters.STREAM: register_letters}, missed)
         backstop = Backstop(connection, jetstream, route, roster, config.nats.manage, metrics, replicas=replicas)
         reload = Reload(roster, loaded, outfitter.use)
         office.open(
@@ -142,12 +157,13 @@ async def running(loaded: Loaded) -> AsyncIterator[Daemon]:
             tasks.create_task(_when_ready(health, watch.run), name="watch"),
             tasks.create_task(_when_ready(health, backstop.run), name="backstop"),
             tasks.create_task(route.watch(), name="route"),
-            tasks.create_task(_when_ready(health, keep_letters), name="dead-letters"),
         ]
         async with (
             roster.open(),
-            serve_grpc(config.grpc.listen, events, actors, health) as grpc_at,
-            serve_web("http", config.http.listen, http_app(events, _guard(config.http))) as http_at,
+            serve_grpc(config.grpc.listen, events, actors, health, stop_within_s=left.share_s) as grpc_at,
+            serve_web(
+                "http", config.http.listen, http_app(events, _guard(config.http)), stop_within_s=left.share_s
+            ) as http_at,
         ):
             addresses = Addresses(grpc_at, http_at, admin_at, monitoring_at)
             _log.info(
@@ -158,13 +174,19 @@ async def running(loaded: Loaded) -> AsyncIterator[Daemon]:
                 yield Daemon(addresses, health, connection, roster, reload)
             finally:
                 # Readiness fails first; then pulls stop and deliveries finish, while their handlers may still emit.
-                health.set_problem("stopping", "the daemon is stopping")
+                left.start()
+                health.stop()
                 _log.info("stopping", timeout_s=config.shutdown_timeout)
                 for task in background[1:]:
                     task.cancel()
-                await roster.stop(config.shutdown_timeout * (1 - INGRESS_SHARE))
+                await roster.stop(
+                    config.shutdown_timeout * DELIVERIES_SHARE,
+                    hand_back_s=config.shutdown_timeout * (1 - DELIVERIES_SHARE) / 4,
+                )
             # Leaving the blocks stops ingress, …
-        await _within(config.shutdown_timeout * INGRESS_SHARE, emitter.wait_idle)  # … awaits the PubAcks, …
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(left.share_s()):
+                await emitter.wait_idle()  # … awaits the PubAcks, …
         for task in background:
             task.cancel()
         # … drains NATS, stops the embedded server, and the administration address last.
@@ -211,19 +233,15 @@ async def _register_stream(
 
 
 @contextlib.asynccontextmanager
-async def _monitoring(config: Config, health: Health, metrics: Metrics) -> AsyncIterator[str]:
+async def _monitoring(config: Config, health: Health, metrics: Metrics, left: Countdown) -> AsyncIterator[str]:
     """Serve the monitoring address, where there is one."""
     if config.monitoring is None:
         yield ""
         return
-    async with serve_web("monitoring", config.monitoring.listen, monitoring_app(health, metrics)) as address:
+    app = monitoring_app(health, metrics)
+    async with serve_web("monitoring", config.monitoring.listen, app, stop_within_s=left.share_s) as address:
         yield address
 
 
 def _guard(address: Http | Admin) -> Guard:
     return Guard(address.listen, address.allowed_hosts)
-
-
-async def _within(timeout_s: float, condition: "Callable[[], object]") -> None:
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(condition(), timeout_s)  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from support.buried import bury, config, letters, refuse
 from support.daemon import Sidecar, config_text, running
 from support.receiver import answers
 from support.waiting import until
-from walnatsd.broker import own_streams
+from walnatsd.api import watch
 
 
 async def command(sidecar: Sidecar, *arguments: str, code: int = 0) -> str:
@@ -129,7 +129,7 @@ async def test_a_dead_letter_that_somebody_else_stored_is_shown_as_far_as_it_mak
 
 
 async def test_a_dead_letter_stream_that_somebody_deleted_comes_back(nats, receiver, monkeypatch) -> None:
-    monkeypatch.setattr(own_streams, "KEEP_INTERVAL_S", 0.2)
+    monkeypatch.setattr(watch, "PERIOD_S", 0.2)
     receiver.answer = refuse
     async with running(config(nats, receiver)) as sidecar:
         async with nats.jetstream() as jetstream:

@@ -126,7 +126,12 @@ async def test_the_deadline_holds_for_a_batch_too_and_every_item_has_its_answer(
 
 @both_doors
 async def test_a_stream_that_somebody_deleted_is_told_as_unavailable_and_nothing_was_stored(nats, kind) -> None:
-    async with running(config(nats, 0.4)) as sidecar, door(kind, sidecar) as emitter:
+    async with nats.jetstream() as jetstream:
+        await jetstream.add_stream(name="counts", subjects=["counts"], retention="interest")
+    may_not_create = config_text(
+        nats.url, nats={"manage": {"create": False}}, events=[{"name": "counts"}], emit={"timeout": 0.4}
+    )
+    async with running(may_not_create) as sidecar, door(kind, sidecar) as emitter:
         async with nats.jetstream() as jetstream:
             await jetstream.delete_stream("counts")
         answer = refusal(await emitter.emit("counts", uid="u"))

@@ -143,7 +143,8 @@ class Process:
     async def wait(self) -> int:
         assert self._process is not None
         assert self._reader is not None
-        code = await self._process.wait()
+        async with asyncio.timeout(60):
+            code = await self._process.wait()
         await self._reader
         if self.sidecar is not None:
             await self.sidecar.session.close()

@@ -59,13 +59,7 @@ class NatsServer:
         ports.mkdir(parents=True, exist_ok=True)
         for old in ports.glob("*.ports"):
             old.unlink()
-        config = {
-            "listen": f"127.0.0.1:{self.port or -1}",
-            "jetstream": {"store_dir": str(self.folder / "data"), "max_mem": 64 << 20, "max_file": 1 << 30},
-            "ports_file_dir": str(ports),
-        } | self._options
-        path = self.folder / "nats.conf"
-        path.write_text(json.dumps(config))
+        path = self._write_config()
         log = (self.folder / "nats.log").open("ab")
         self._process = await asyncio.create_subprocess_exec(self._binary, "-c", str(path), stdout=log, stderr=log)
         log.close()
@@ -78,6 +72,22 @@ class NatsServer:
                 break
             await asyncio.sleep(0.01)
         raise AssertionError((self.folder / "nats.log").read_text())
+
+    def _write_config(self) -> Path:
+        config = {
+            "listen": f"127.0.0.1:{self.port or -1}",
+            "jetstream": {"store_dir": str(self.folder / "data"), "max_mem": 64 << 20, "max_file": 1 << 30},
+            "ports_file_dir": str(self.folder / "ports"),
+        } | self._options
+        path = self.folder / "nats.conf"
+        path.write_text(json.dumps(config))
+        return path
+
+    def reload(self, options: dict[str, Any]) -> None:
+        """Have the running server read other options."""
+        self._options = options
+        self._write_config()
+        self.send_signal(signal.SIGHUP)
 
     async def stop(self) -> None:
         await self._end(signal.SIGTERM)

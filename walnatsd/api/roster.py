@@ -26,6 +26,7 @@ from walnatsd.observe.metrics import Metrics
 
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 15.0
+HAND_BACK_S = 2.0
 
 Key = tuple[str, str]
 """An actor: the name of its event and its own."""
@@ -58,6 +59,8 @@ class Roster:
         self._from_file: set[str | Key] = set()
         self._actors: dict[Key, ActorLoop] = {}
         self._restoring: set[str] = set()
+        self._holding: dict[str, set[str]] = {}
+        self._gates: dict[str, asyncio.Event] = {}
         self._stopping = False
 
     @contextlib.asynccontextmanager
@@ -71,6 +74,27 @@ class Roster:
     def find_event(self, name: str) -> Event | None:
         """Find a declared event."""
         return self._events.get(name)
+
+    def find_gate(self, event: str) -> asyncio.Event | None:
+        """Find what the emits of an event must wait for; None where they need not.
+
+        JetStream acknowledges a message that nobody is interested in, and does not keep it. So nothing is emitted before
+        the event's actors are registered, or were refused.
+        """
+        return self._gates.get(event)
+
+    def _hold_emits(self, event: str, part: str) -> None:
+        """Let no emit of an event pass until this part of it is registered."""
+        self._holding.setdefault(event, set()).add(part)
+        self._gates.setdefault(event, asyncio.Event())
+
+    def _let_emits(self, event: str, part: str) -> None:
+        """Let emits pass, unless another part of the event is not registered yet."""
+        if holding := self._holding.get(event):
+            holding.discard(part)
+            if not holding:
+                del self._holding[event]
+                self._gates.pop(event).set()
 
     @property
     def events(self) -> Mapping[str, Event]:
@@ -93,12 +117,25 @@ class Roster:
 
     # ---- from the config file
 
-    def declare(self, events: Iterable[Event], actors: Iterable[Actor]) -> None:
-        """Take what the config file declares in: emits and listeners know it before NATS is there, registrations leave it."""
+    def declare(
+        self, events: Iterable[Event], actors: Iterable[Actor], *, changed: Collection[Event | Actor] | None = None
+    ) -> None:
+        """Take what the config file declares in: emits and listeners know it before NATS is there.
+
+        Args:
+            events: The file's.
+            actors: The file's.
+            changed: Those of them that are to be registered; all where None.
+        """
         for event in events:
             self._events[event.name] = event
             self._from_file.add(event.name)
-        self._from_file.update((actor.event, actor.name) for actor in actors)
+            if changed is None or event in changed:
+                self._hold_emits(event.name, f"event {event.name}")
+        for actor in actors:
+            self._from_file.add((actor.event, actor.name))
+            if changed is None or actor in changed:
+                self._hold_emits(actor.event, _part(actor))
 
     async def check(self, events: Iterable[Event], actors: Iterable[Actor]) -> list[str]:
         """See what NATS would not accept of these declarations; nothing is written. Raises BrokerError."""
@@ -138,8 +175,10 @@ class Roster:
             self._from_file.discard(name)
             if isinstance(name, str):
                 self._events.pop(name, None)
-            self._health.clear(f"event {name}" if isinstance(name, str) else _part_of(*name))
-        self.declare(events, actors)
+            part = f"event {name}" if isinstance(name, str) else _part_of(*name)
+            self._health.clear(part)
+            self._let_emits(name if isinstance(name, str) else name[0], part)
+        self.declare(events, actors, changed=changed)
         await self.register_file(
             [event for event in events if event in changed], [actor for actor in actors if actor in changed]
         )
@@ -166,11 +205,11 @@ class Roster:
 
     async def _bring_up_event(self, event: Event, actors: Iterable[Actor]) -> None:
         """Register an event, then its actors. Those of other events don't wait for it."""
-        await self._until_registered(f"event {event.name}", lambda: self._write_event(event))
+        await self._register_event(event)
         await _all(self._bring_up(actor) for actor in actors)
 
     async def _bring_up(self, actor: Actor) -> None:
-        await self._until_registered(_part(actor), lambda: self._write_actor(actor))
+        await self._register_actor(actor)
         self._start(actor)
 
     # ---- over gRPC
@@ -213,6 +252,14 @@ class Roster:
 
     # ---- both
 
+    async def _register_event(self, event: Event) -> None:
+        """Register an event, however often that takes."""
+        await self._until_registered(event.name, f"event {event.name}", lambda: self._write_event(event))
+
+    async def _register_actor(self, actor: Actor) -> None:
+        """Register an actor, however often that takes."""
+        await self._until_registered(actor.event, _part(actor), lambda: self._write_actor(actor))
+
     async def _write_event(self, event: Event) -> Registered:
         registered = await register_event(self._jetstream, event, self._manage)
         self.report("event", event.name, "", registered)
@@ -234,8 +281,18 @@ class Roster:
         for difference in registered.drift:
             _log.warning(f"the {kind} in NATS differs from its declaration", **names, difference=difference)
 
-    async def _until_registered(self, part: str, register: Callable[[], Awaitable[Registered]]) -> None:
-        """Register, again and again. What stands in the way is a health problem until it is gone."""
+    async def _until_registered(self, event: str, part: str, register: Callable[[], Awaitable[Registered]]) -> None:
+        """Register, again and again. What stands in the way is a health problem until it is gone.
+
+        The event's emits wait meanwhile, but not for what is refused.
+        """
+        self._hold_emits(event, part)
+        try:
+            await self._try_to_register(event, part, register)
+        finally:
+            self._let_emits(event, part)
+
+    async def _try_to_register(self, event: str, part: str, register: Callable[[], Awaitable[Registered]]) -> None:
         pause_s = FIRST_PAUSE_S
         while True:
             self._health.set_problem(part, "not registered in NATS yet")
@@ -245,6 +302,8 @@ class Roster:
             except (Refusal, BrokerError) as error:
                 self._health.set_problem(part, str(error))
                 _log.error("can't register; trying again", part=part, why=str(error), after_s=pause_s)
+                if isinstance(error, Refusal):
+                    self._let_emits(event, part)
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
             else:
@@ -271,7 +330,7 @@ class Roster:
 
     async def _end(self, loop: ActorLoop, why: Refusal) -> None:
         """Stop an actor. Its listeners may answer what they have; then their streams end with this status."""
-        await loop.stop(loop.actor.job_timeout)
+        await loop.stop(loop.actor.job_timeout, hand_back_s=HAND_BACK_S)
         _end_listeners(loop, why)
         self._actors.pop((loop.actor.event, loop.actor.name), None)
 
@@ -284,8 +343,9 @@ class Roster:
             why=reason,
         )
         event = self._events[actor.event]
-        await self._until_registered(f"event {event.name}", lambda: self._write_event(event))
-        await self._until_registered(_part(actor), lambda: self._write_actor(actor))
+        self._hold_emits(event.name, _part(actor))
+        await self._register_event(event)
+        await self._register_actor(actor)
 
     def restore_later(self, actor: Actor, reason: str) -> None:
         """Have `restore` done, unless it is under way."""
@@ -308,9 +368,12 @@ class Roster:
 
     async def _restore_event(self, event: Event, reason: str) -> None:
         _log.error("somebody deleted the event's stream; registering it again", event_name=event.name, why=reason)
-        await self._until_registered(f"event {event.name}", lambda: self._write_event(event))
-        for loop in [loop for (of, _), loop in self._actors.items() if of == event.name]:
-            await self._until_registered(_part(loop.actor), functools.partial(self._write_actor, loop.actor))
+        actors = [loop.actor for (of, _), loop in self._actors.items() if of == event.name]
+        for actor in actors:
+            self._hold_emits(event.name, _part(actor))
+        await self._register_event(event)
+        for actor in actors:
+            await self._register_actor(actor)
 
     async def pause(self, event: str, name: str, reason: str, until: dt.datetime | None = None) -> bool:
         """Pause an actor: for all sidecars, until the given time or for ever.
@@ -354,10 +417,13 @@ class Roster:
         while not at_once:  # an actor's handler may have emitted for one that was drained before
             at_once = all([await loop.drained() for loop in list(self._actors.values())])
 
-    async def stop(self, timeout_s: float) -> None:
-        """Stop all actors: pulls end, deliveries finish within `timeout_s` seconds or are handed back."""
+    async def stop(self, timeout_s: float, *, hand_back_s: float) -> None:
+        """Stop all actors: pulls end, deliveries finish within `timeout_s` seconds.
+
+        Those that did not are handed back, which takes `hand_back_s` seconds at most.
+        """
         self._stopping = True
-        await _all(loop.stop(timeout_s) for loop in self._actors.values())
+        await _all(loop.stop(timeout_s, hand_back_s=hand_back_s) for loop in self._actors.values())
         for loop in self._actors.values():
             _end_listeners(loop, Refusal(Reason.STOPPING, "the daemon is stopping", retry_after_s=1.0))
         self._actors.clear()

@@ -1,7 +1,8 @@
 """Watching over what others do to streams and consumers while the daemon runs."""
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping
+import contextlib
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 
 import structlog
 
@@ -17,6 +18,7 @@ from walnatsd.model.refusal import Refusal
 from walnatsd.observe.metrics import Metrics
 
 PERIOD_S = 5.0
+LEAST_PAUSE_S = 0.25
 
 _log = structlog.get_logger("walnatsd.watch")
 
@@ -24,11 +26,34 @@ _log = structlog.get_logger("walnatsd.watch")
 class Watch:
     """Looks at every declared event once per period: one request for its stream, one for all of its consumers.
 
+    It looks at once after a reconnect, for a server that stores in memory has forgotten everything, and when somebody
+    misses a stream.
+
     What is missing is registered again. What differs from its declaration is said aloud and kept as drift; it is not
     written, for two sidecars with different declarations would write over each other for ever.
     """
 
-    def __init__(self, connection: Connection, jetstream: JetStream, roster: Roster, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        jetstream: JetStream,
+        roster: Roster,
+        metrics: Metrics,
+        own: Mapping[str, Callable[[], Awaitable[None]]],
+        missed: asyncio.Event,
+    ) -> None:
+        """Prepare to watch.
+
+        Args:
+            connection: To wait for, and to hear of reconnects.
+            jetstream: The API.
+            roster: What is declared; it registers again what is missing.
+            metrics: Where drift and orphans are counted.
+            own: walnatsd's own streams, each with what registers it again.
+            missed: Set when somebody misses a stream.
+        """
+        self._own = own
+        self._look = missed
         self._connection = connection
         self._jetstream = jetstream
         self._roster = roster
@@ -42,14 +67,36 @@ class Watch:
 
     async def run(self) -> None:
         """Watch for ever."""
-        while True:
-            await asyncio.sleep(PERIOD_S)
-            for event in list(self._roster.events.values()):
-                await self._connection.wait_connected()
-                try:
-                    await self._look_at(event)
-                except BrokerError as error:
-                    _log.debug("can't look at an event now", event_name=event.name, why=str(error))
+        forget = self._connection.on_change(lambda connected: self._look.set() if connected else None)
+        try:
+            while True:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(PERIOD_S):
+                        await self._look.wait()
+                self._look.clear()
+                await self._look_at_all()
+                await asyncio.sleep(min(LEAST_PAUSE_S, PERIOD_S))
+        finally:
+            forget()
+
+    async def _look_at_all(self) -> None:
+        for stream, register in self._own.items():
+            await self._connection.wait_connected()
+            try:
+                await self._look_at_own(stream, register)
+            except BrokerError as error:
+                _log.debug("can't look at a stream now", stream=stream, why=str(error))
+        for event in list(self._roster.events.values()):
+            await self._connection.wait_connected()
+            try:
+                await self._look_at(event)
+            except BrokerError as error:
+                _log.debug("can't look at an event now", event_name=event.name, why=str(error))
+
+    async def _look_at_own(self, stream: str, register: Callable[[], Awaitable[None]]) -> None:
+        if await self._jetstream.stream(stream) is None:
+            _log.error("somebody deleted walnatsd's own stream; registering it again", stream=stream)
+            await register()
 
     async def _look_at(self, event: Event) -> None:
         info = await self._jetstream.stream(event.stream)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from nats import errors
+from nats.aio.client import PING_PROTO
 from nats.aio.client import Client as NatsClient
 
 from walnatsd.broker.errors import NotConnectedError
@@ -21,8 +22,10 @@ Sink = Callable[[Frame], None]
 class Client(NatsClient):
     """One connection. Frames go out without a task switch, and come in without a queue."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_loss: Callable[[], None] = lambda: None) -> None:
+        """Prepare a connection; `on_loss` is called at once when it breaks."""
         super().__init__()
+        self._on_loss = on_loss
         self._sinks: dict[int, Sink] = {}
         self._sink_failure: Callable[[Exception], None] | None = None
         self._flushed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -46,17 +49,61 @@ class Client(NatsClient):
         else:
             await self._process_op_err(errors.Error(f"nats: {err_msg.strip(chr(39))}"))
 
-    async def revive(self) -> bool:
-        """Fault: the read loop or the flusher can die while the client still looks connected. Reconnect then.
+    async def _process_op_err(self, e: Exception) -> None:
+        """Fault: a loss is told when the old socket is closed, which takes for ever if the peer hangs. Tell it at once.
+
+        Closing waits until the peer has taken what is buffered; the buffer is dropped with the socket instead.
+        """
+        was_connected = self.is_connected
+        await super()._process_op_err(e)
+        if was_connected and not self.is_connected:
+            self.drop_socket()
+            self._on_loss()
+
+    async def _connect_to_server(self, s: Any) -> None:
+        """Fault: the socket of an attempt that failed stays open."""
+        self.drop_socket()
+        await super()._connect_to_server(s)
+
+    async def _send_ping(self, future: asyncio.Future[Any] | None = None) -> None:
+        """Fault: a PING overtakes what is queued, so that a flush proves nothing about what was sent before it."""
+        self._pongs.append(future if future is not None else asyncio.get_running_loop().create_future())
+        await self._send_command(PING_PROTO)
+        await self._flush_pending()
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+        """Fault: a server that offers no TLS gets the credentials in clear text, though TLS was asked for."""
+        scheme = self._current_server.uri.scheme if self._current_server is not None else ""
+        if initial_connection and (scheme == "tls" or ("tls" in self.options and scheme == "nats")):
+            if not (info.get("tls_required") or info.get("tls_available")):
+                raise errors.Error("nats: the server offers no TLS, and TLS is asked for (nats.tls or tls://)")
+            info["tls_required"] = True
+        await super()._process_info(info, initial_connection)
+
+    async def revive(self) -> str:
+        """Fault: a task of the client can die unnoticed. Reconnect then.
 
         Returns:
-            Whether that was the case.
+            What had died, empty where nothing had.
         """
-        tasks = (self._reading_task, self._flusher_task)
-        if not self.is_connected or not any(task is not None and task.done() for task in tasks):
-            return False
-        await self._process_op_err(errors.Error("nats: a task of the connection has died"))
-        return True
+        if self.is_connected:
+            for name, task in (("read loop", self._reading_task), ("flusher", self._flusher_task)):
+                if task is not None and task.done():
+                    await self._process_op_err(errors.Error(f"nats: the {name} has died"))
+                    return name
+        reconnecting = self._reconnection_task
+        if not self.is_connected and not self.is_closed and reconnecting is not None and reconnecting.done():
+            why = None if reconnecting.cancelled() else reconnecting.exception()
+            self._status = self.RECONNECTING
+            self._reconnection_task = asyncio.get_running_loop().create_task(self._attempt_reconnect())
+            return f"reconnecting ({why!r})"
+        return ""
+
+    def drop_socket(self) -> None:
+        """Close the socket without waiting for anything."""
+        writer = getattr(self._transport, "_io_writer", None)  # a WebSocket has none
+        if writer is not None:
+            writer.transport.abort()
 
     def forget_unsent(self) -> None:
         """Fault: what was queued when the connection broke is sent after the reconnect, when its sender has given up."""
@@ -91,15 +138,17 @@ class Client(NatsClient):
         Fault: `flush` waits with `asyncio.wait_for`, which before Python 3.12 swallows a cancellation that comes together
         with the PONG; a pull that is stopped at that moment would go on for ever.
         """
-        if self.is_connected:
-            await self._send_unsubscribe(sid)
-            pong: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-            with contextlib.suppress(errors.Error, TimeoutError):  # the connection broke: nothing more will come on it
-                async with asyncio.timeout(flush_timeout_s):
-                    await self._send_ping(pong)
-                    await pong
-        self._sinks.pop(sid, None)
-        self._remove_sub(sid)
+        try:
+            if self.is_connected:
+                await self._send_unsubscribe(sid)
+                pong: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+                with contextlib.suppress(errors.Error, TimeoutError):  # the connection broke: nothing more will come
+                    async with asyncio.timeout(flush_timeout_s):
+                        await self._send_ping(pong)
+                        await pong
+        finally:
+            self._sinks.pop(sid, None)
+            self._remove_sub(sid)
 
     def on_sink_failure(self, callback: Callable[[Exception], None]) -> None:
         """Say who is told of an exception in a sink; it would end the read loop."""

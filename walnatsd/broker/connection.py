@@ -10,6 +10,8 @@ import structlog
 
 from walnatsd.broker.client import Client
 from walnatsd.broker.errors import NotConnectedError
+from walnatsd.broker.failures import in_words
+from walnatsd.broker.identity import identity_options
 from walnatsd.broker.replies import Replies
 from walnatsd.broker.wire import Frame, publish_frame
 from walnatsd.config.secrets import Secrets
@@ -23,7 +25,8 @@ RECONNECT_WAIT_S = 0.25
 CONNECT_TIMEOUT_S = 5
 WATCH_INTERVAL_S = 1.0
 BREAK_PAUSE_S = 0.01
-DRAIN_TIMEOUT_S = 10
+END_TIMEOUT_S = 5.0
+CLOSE_TIMEOUT_S = 0.5
 REPEAT_WAITING_S = 30.0
 CANCEL_AGAIN_S = 0.1
 HEALTH_PART = "nats"
@@ -38,8 +41,8 @@ class Connection:
     with `wait_connected` or is called back.
     """
 
-    def __init__(self, client: Client, settings: Nats, health: Health, metrics: Metrics) -> None:
-        self._client = client
+    def __init__(self, settings: Nats, health: Health, metrics: Metrics) -> None:
+        self._client = Client(on_loss=self._go)
         self._inbox = f"{settings.inbox_prefix}.{secrets.token_hex(9)}"
         self._inboxes = 0
         self._replies = Replies(f"{self._inbox}.r")
@@ -52,7 +55,7 @@ class Connection:
         self._said_at = 0.0
         self._ending = False
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        client.on_sink_failure(self._fail)
+        self._client.on_sink_failure(self._fail)
         health.set_problem(HEALTH_PART, f"waiting for NATS at {self._places}: connecting")
 
     # ---- for everybody
@@ -125,13 +128,13 @@ class Connection:
 
     # ---- the life of the connection
 
-    async def keep(self, options: Mapping[str, Any]) -> None:
+    async def keep(self, options: Mapping[str, Any], settings: Nats) -> None:
         """Connect, however long it takes, then watch over the connection for ever.
 
         Raises:
             ConnectionError: The connection ended for good, which it must not.
         """
-        await self._client.connect(**options, **self._callback_options())
+        await self._client.connect(**options, **identity_options(settings, self._client), **self._callback_options())
         await self._client.attach(self._replies.subject, self._replies.receive)
         self._come()
         async with asyncio.TaskGroup() as tasks:
@@ -140,20 +143,25 @@ class Connection:
             await self.ended
         raise ConnectionError("the NATS connection was closed for good")
 
-    async def end(self) -> None:
-        """Send what is queued, then close."""
+    async def end(self, timeout_s: float) -> None:
+        """Send what is queued and see it arrive, for `timeout_s` seconds at most; then close.
+
+        Subscriptions need no draining: what they lead to has ended before.
+        """
         self._ending = True
         if self._client.is_connected:
             with contextlib.suppress(Exception):  # whatever it is, the connection ends here
-                await asyncio.wait_for(self._client.drain(), DRAIN_TIMEOUT_S)
+                await self._client.flush(timeout=timeout_s)  # type: ignore[arg-type]
+        self._go()
+        self._client.drop_socket()
         with contextlib.suppress(Exception):
-            await self._client.close()
+            await asyncio.wait_for(self._client.close(), CLOSE_TIMEOUT_S)
 
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(WATCH_INTERVAL_S)
-            if await self._client.revive():
-                _log.warning("a task of the NATS connection had died; reconnecting")
+            if dead := await self._client.revive():
+                _log.warning("a task of the NATS connection had died; reconnecting", task=dead)
 
     def _callback_options(self) -> dict[str, Any]:
         async def error(exception: Exception) -> None:
@@ -204,7 +212,9 @@ class Connection:
             callback(connected)
 
     def _on_error(self, exception: Exception) -> None:
-        text = str(exception) or type(exception).__name__
+        text = in_words(exception)
+        if self._ending:
+            return
         if self._connected.is_set():
             _log.warning("NATS reports an error", error=text)
         else:
@@ -226,17 +236,27 @@ class Connection:
 
 @contextlib.asynccontextmanager
 async def connect(
-    settings: Nats, secrets_: Secrets, *, name: str, health: Health, metrics: Metrics
+    settings: Nats,
+    secrets_: Secrets,
+    *,
+    name: str,
+    health: Health,
+    metrics: Metrics,
+    end_within_s: Callable[[], float] = lambda: END_TIMEOUT_S,
 ) -> AsyncIterator[Connection]:
-    """Open the connection. It is given at once and connects in the background, however long that takes."""
-    client = Client()
-    connection = Connection(client, settings, health, metrics)
+    """Open the connection. It is given at once and connects in the background, however long that takes.
+
+    Leaving it sends what is queued, for as long as `end_within_s` then gives.
+    """
+    connection = Connection(settings, health, metrics)
     async with asyncio.TaskGroup() as tasks:
-        keeper = tasks.create_task(connection.keep(_options(settings, secrets_, name)), name="nats/connection")
+        keeper = tasks.create_task(
+            connection.keep(_options(settings, secrets_, name), settings), name="nats/connection"
+        )
         try:
             yield connection
         finally:
-            await connection.end()
+            await connection.end(end_within_s())
             while (
                 not keeper.done()
             ):  # wait_for, which the library connects with, can lose a cancellation (cpython#86296)
@@ -253,10 +273,7 @@ def _options(settings: Nats, secrets_: Secrets, name: str) -> dict[str, Any]:
         "reconnect_time_wait": RECONNECT_WAIT_S,
         "connect_timeout": CONNECT_TIMEOUT_S,
         "ping_interval": PING_INTERVAL_S,
-        "drain_timeout": DRAIN_TIMEOUT_S,
         "pending_size": -1,  # nothing is buffered while disconnected: callers learn the truth
-        "user_credentials": settings.credentials_file,
-        "nkeys_seed": settings.nkey_seed_file,
     }
     if settings.token is not None:
         options["token"] = secrets_.reveal(settings.token)

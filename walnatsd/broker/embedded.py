@@ -26,7 +26,6 @@ FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 10.0
 STABLE_AFTER_S = 10.0
 TAKE_OVER_INTERVAL_S = 0.5
-STOP_TIMEOUT_S = 10.0
 _PR_SET_PDEATHSIG = 1
 
 _log = structlog.get_logger("walnatsd.embedded")
@@ -53,8 +52,10 @@ def find_binary() -> str:
 
 
 @contextlib.asynccontextmanager
-async def embedded_server(settings: Embedded | None) -> AsyncIterator[None]:
+async def embedded_server(settings: Embedded | None, *, stop_within_s: Callable[[], float]) -> AsyncIterator[None]:
     """Keep an embedded server running while the body runs; nothing where there are no settings.
+
+    Afterwards it has as long to stop as `stop_within_s` then gives, and is killed if it does not.
 
     Raises:
         EmbeddedServerError: There is no binary, or the data directory can't be used.
@@ -62,7 +63,7 @@ async def embedded_server(settings: Embedded | None) -> AsyncIterator[None]:
     if settings is None:
         yield
         return
-    supervisor = _Supervisor(find_binary(), settings)
+    supervisor = _Supervisor(find_binary(), settings, stop_within_s)
     async with asyncio.TaskGroup() as tasks:
         keeper = tasks.create_task(supervisor.keep(), name="embedded-server")
         try:
@@ -72,8 +73,9 @@ async def embedded_server(settings: Embedded | None) -> AsyncIterator[None]:
 
 
 class _Supervisor:
-    def __init__(self, binary: str, settings: Embedded) -> None:
+    def __init__(self, binary: str, settings: Embedded, stop_within_s: Callable[[], float]) -> None:
         self._binary = binary
+        self._stop_within_s = stop_within_s
         self._port = settings.port
         self._dir = Path(settings.data_dir)
         try:
@@ -158,15 +160,15 @@ class _Supervisor:
                 _forward(line.decode("utf-8", "replace").rstrip())
             return await process.wait()
         except asyncio.CancelledError:
-            await _stop(process)
+            await _stop(process, self._stop_within_s())
             raise
 
 
-async def _stop(process: asyncio.subprocess.Process) -> None:
+async def _stop(process: asyncio.subprocess.Process, timeout_s: float) -> None:
     with contextlib.suppress(ProcessLookupError):
         process.send_signal(signal.SIGTERM)
     try:
-        async with asyncio.timeout(STOP_TIMEOUT_S):
+        async with asyncio.timeout(timeout_s):
             await process.communicate()
     except TimeoutError:
         process.kill()

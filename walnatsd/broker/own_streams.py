@@ -4,14 +4,12 @@
 schedules; they drop the settings without a word, so what a server can do is read from the config that comes back.
 """
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import structlog
 
-from walnatsd.broker.connection import Connection
-from walnatsd.broker.errors import ApiError, BrokerError
+from walnatsd.broker.errors import ApiError
 from walnatsd.broker.jetstream import JetStream
 from walnatsd.model.refusal import Reason, Refusal
 
@@ -19,7 +17,6 @@ WORK = "walnatsd"
 SCHEDULES = "walnatsd.schedule."
 DUE = "walnatsd.due."
 ROUTES = "walnatsd.actor."
-KEEP_INTERVAL_S = 15.0
 
 _STREAM_EXISTS = 10058
 
@@ -86,21 +83,6 @@ async def register(jetstream: JetStream, wanted: Mapping[str, Any]) -> Mapping[s
             "NATS does not accept an update of walnatsd's own stream; it stays as it is", stream=name, why=str(error)
         )
         return present
-
-
-async def keep(
-    connection: Connection, jetstream: JetStream, name: str, register: Callable[[], Awaitable[None]]
-) -> None:
-    """See for ever that a stream of our own is there; create it again when somebody deleted it."""
-    while True:
-        await asyncio.sleep(KEEP_INTERVAL_S)
-        await connection.wait_connected()
-        try:
-            if await jetstream.stream(name) is None:
-                _log.error("somebody deleted walnatsd's own stream and all in it; creating it again", stream=name)
-                await register()
-        except (BrokerError, Refusal) as error:
-            _log.warning("can't see to walnatsd's own stream", stream=name, why=str(error))
 
 
 def _lacking(wanted: Mapping[str, Any], present: Mapping[str, Any]) -> dict[str, Any]:

@@ -37,12 +37,35 @@ class PubAck:
 class Publisher:
     """Publishes to streams. Every message carries a `Nats-Msg-Id`, so that a retry can't store it twice."""
 
-    def __init__(self, connection: Connection, draw: Callable[[], float] = random.random) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        on_no_stream: Callable[[], None] = lambda: None,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        """Prepare publishing; `on_no_stream` is called when no stream takes a message."""
         self._connection = connection
+        self._on_no_stream = on_no_stream
         self._draw = draw
 
-    async def publish(self, subject: str, payload: bytes, header: Mapping[str, str], *, budget_s: float) -> PubAck:
+    async def publish(
+        self,
+        subject: str,
+        payload: bytes,
+        header: Mapping[str, str],
+        *,
+        budget_s: float,
+        find_gate: Callable[[], asyncio.Event | None] = lambda: None,
+    ) -> PubAck:
         """Store a message.
+
+        Args:
+            subject: Where.
+            payload: The body.
+            header: The headers, with the uid.
+            budget_s: Seconds that it may take.
+            find_gate: Gives what has to be waited for before anything is sent; None where nothing has to.
 
         Raises:
             Refusal: It was not stored, or nobody knows (`maybe_stored`).
@@ -65,6 +88,12 @@ class Publisher:
                     maybe_stored=maybe_stored,
                     retry_after_s=LONGEST_PAUSE_S,
                 )
+            if (gate := find_gate()) is not None:
+                why = "the event and its actors are not registered in NATS yet"
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(left_s):
+                        await gate.wait()
+                continue
             try:
                 ack = await self._attempt(subject, payload, head, min(left_s, ACK_TIMEOUT_S), uid)
             except NotConnectedError as error:
@@ -75,6 +104,7 @@ class Publisher:
             except NoReplyError as error:
                 why, maybe_stored = str(error), True
             except NoRespondersError:
+                self._on_no_stream()
                 why = f"no stream takes messages for {subject!r}: JetStream is not available, or the stream was deleted"
             except _RetryableError as error:
                 why = str(error)

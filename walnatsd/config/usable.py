@@ -41,6 +41,9 @@ def what_is_unusable(config: Config, values: Mapping[Secret, str]) -> Iterator[P
 def _trials(config: Config, values: Mapping[Secret, str]) -> Iterator[Trial]:
     if config.nats.tls is not None:
         yield ("nats", "tls"), partial(_try_tls, config.nats.tls)
+    for name in ("credentials_file", "nkey_seed_file"):
+        if getattr(config.nats, name) is not None:
+            yield ("nats", name), _try_nkeys
     for index, event in enumerate(config.events):
         if event.payload_schema is not None:
             yield ("events", index, "schema"), partial(open_schema, event.payload_schema)
@@ -75,6 +78,13 @@ def _try_example(event: Event) -> None:
 
 def _try_tls(tls: NatsTls | ActorTls) -> None:
     client_context(tls.ca_file, tls.cert_file, tls.key_file)
+
+
+def _try_nkeys() -> None:
+    try:
+        import nkeys  # noqa: F401, PLC0415 - an optional library
+    except ImportError:
+        raise ValueError("needs the extra nkeys; install it with: pip install 'walnatsd[nkeys]'") from None
 
 
 def _try_key(values: Mapping[Secret, str], secret: Secret) -> None:

@@ -1,7 +1,7 @@
 """The life of one actor in this sidecar: pull, hand over, stop without loss."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -90,11 +90,13 @@ class ActorLoop:
         self._opening: asyncio.TimerHandle | None = None
         self._background: list[asyncio.Task[None]] = []
         self._path = f"actors/{actor.event}/{actor.name}"
-        handling = Handling(actor, equipment.target, sidecar, self._gate, pause=pause, gate_changed=self._follow_gate)
-        self._hand = Hand(
-            actor, sidecar.pulse, sidecar.slots, sidecar.metrics, handling.attempts, receive=self._receive
+        self._handling = Handling(
+            actor, equipment.target, sidecar, self._gate, pause=pause, gate_changed=self._follow_gate
         )
-        self._intake = self._choose_intake(handling)
+        self._hand = Hand(
+            actor, sidecar.pulse, sidecar.slots, sidecar.metrics, self._handling.attempts, receive=self._receive
+        )
+        self._intake = self._choose_intake(self._handling)
         self._pull = Pull(
             sidecar.connection,
             sidecar.jetstream,
@@ -145,22 +147,22 @@ class ActorLoop:
                     probing = self._probe_for_ever(self._equipment.probe)
                     self._background.append(self._tasks.create_task(probing, name=f"{self._path}/probe"))
 
-    async def stop(self, timeout_s: float) -> None:
-        """Stop pulling, let jobs finish for `timeout_s` seconds, hand the rest back. `run` returns then."""
+    async def stop(self, timeout_s: float, *, hand_back_s: float) -> None:
+        """Stop pulling, let jobs finish for `timeout_s` seconds, hand the rest back. `run` returns then.
+
+        Handing back takes `hand_back_s` seconds at most: where NATS is away, the server does it after `ack_wait`.
+        """
+        deadline = self._loop.time() + timeout_s
         self._stopping = True
         if self._opening is not None:
             self._opening.cancel()
-        for task in self._background:
-            task.cancel()
-        if self._background:
-            await asyncio.wait(self._background)
-        await self._intake.hand_back()
-        if self._jobs:
-            _, late = await asyncio.wait(self._jobs, timeout=timeout_s)
-            for job in late:
-                job.cancel()
-            if late:
-                await asyncio.wait(late)
+        await _end(self._background, timeout_s)
+        handing_back = asyncio.create_task(self._intake.hand_back(), name=f"{self._path}/hand-back")
+        _, late = await asyncio.wait({*self._jobs, handing_back}, timeout=max(0.0, deadline - self._loop.time()))
+        self._handling.last_word_by = self._loop.time() + hand_back_s
+        await _end(list(late), hand_back_s)
+        if not handing_back.cancelled():
+            handing_back.result()
 
     def pause_here(self) -> None:
         """Start nothing more in this sidecar until `resume_here`: for servers that can't pause a consumer."""
@@ -298,3 +300,14 @@ class ActorLoop:
                 self._follow_gate()
                 self.wake()
             await asyncio.sleep(PROBE_INTERVAL_S)
+
+
+async def _end(tasks: Sequence[asyncio.Task[None]], timeout_s: float) -> None:
+    """Cancel tasks; once more after some seconds, where NATS does not answer their last question."""
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        _, late = await asyncio.wait(tasks, timeout=timeout_s)
+        for task in late:
+            task.cancel()
+        await asyncio.wait(tasks)

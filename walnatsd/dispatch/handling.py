@@ -29,7 +29,6 @@ from walnatsd.observe.metrics import Metrics
 PARK_OVER_S = 60.0
 """What must wait longer than this is parked: in the consumer it would count against `max_ack_pending`."""
 UNSTORED_DEAD_LETTER_PAUSE_S = 30.0
-LAST_SETTLEMENT_S = 2.0
 PAUSED_JUST_NOW_S = 1.0
 
 _log = structlog.get_logger("walnatsd.dispatch")
@@ -68,6 +67,8 @@ class Handling:
         self._pausing = asyncio.Lock()
         self._paused_at = -PAUSED_JUST_NOW_S
         self.attempts = Attempts()
+        self.last_word_by: float | None = None
+        """When the last settlement must be said, by the loop's clock: the actor stops. None where there is time."""
 
     # ---- one delivery
 
@@ -106,12 +107,16 @@ class Handling:
     async def settle(self, delivery: Delivery, decision: Decision, attempt: Attempt | None = None) -> None:
         """Settle a delivery, once. Nothing else does. A stop that can't wait lets the word go out all the same."""
         try:
-            await self._carry_out(delivery, decision, attempt)
+            await self._settle_in_time(delivery, decision, attempt)
         except asyncio.CancelledError:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LAST_SETTLEMENT_S):  # saying it twice is harmless
-                    await self._carry_out(delivery, decision, attempt)
+            await self._settle_in_time(delivery, decision, attempt)  # saying it twice is harmless
             raise
+
+    async def _settle_in_time(self, delivery: Delivery, decision: Decision, attempt: Attempt | None) -> None:
+        """Settle however long NATS takes, but where a stop can't wait."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(self.last_word_by):
+                await self._carry_out(delivery, decision, attempt)
 
     async def _carry_out(self, delivery: Delivery, decision: Decision, attempt: Attempt | None) -> None:
         match decision:
@@ -255,7 +260,7 @@ def observe(metrics: Metrics, actor: Actor, message: Message, attempt: Attempt, 
     """Count an attempt and write its line."""
     outcome, labels = attempt.outcome, (actor.event, actor.name)
     metrics.attempts(*labels, outcome.verdict).inc()
-    metrics.attempt_seconds(*labels).observe(attempt.duration_s)
+    metrics.attempt_seconds(*labels, outcome.verdict).observe(attempt.duration_s)
     log = _log.warning
     match decision:
         case Ack():

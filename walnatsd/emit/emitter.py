@@ -28,13 +28,26 @@ class Emitter:
         self,
         publisher: Publisher,
         find_event: Callable[[str], Event | None],
+        find_gate: Callable[[str], asyncio.Event | None],
         codecs_for: Callable[[tuple[Codec, ...]], Codecs],
         schema_for: Callable[[Schema], PayloadSchema],
         settings: Settings,
         metrics: Metrics,
     ) -> None:
+        """Prepare to take emits in.
+
+        Args:
+            publisher: Stores them.
+            find_event: Finds a declared event.
+            find_gate: Finds what the emits of an event must wait for, None where they need not.
+            codecs_for: Gives the codecs of an event.
+            schema_for: Gives the compiled schema of an event.
+            settings: The limits.
+            metrics: Where they are counted.
+        """
         self._publisher = publisher
         self._find_event = find_event
+        self._find_gate = find_gate
         self._codecs_for = codecs_for
         self._schema_for = schema_for
         self._settings = settings
@@ -68,7 +81,7 @@ class Emitter:
             return receipt
         finally:
             self._metrics.emits(label, outcome).inc()
-            self._metrics.emit_seconds(label).observe(time.perf_counter() - started)
+            self._metrics.emit_seconds(label, outcome).observe(time.perf_counter() - started)
 
     async def _emit(self, request: EmitRequest, event: Event | None, deadline_s: float | None) -> Receipt:
         if event is None:
@@ -105,7 +118,9 @@ class Emitter:
         self._bytes_in_flight += size
         self._idle.clear()
         try:
-            return await self._publisher.publish(event.name, payload, header, budget_s=budget_s)
+            return await self._publisher.publish(
+                event.name, payload, header, budget_s=budget_s, find_gate=lambda: self._find_gate(event.name)
+            )
         finally:
             self._in_flight -= 1
             self._bytes_in_flight -= size

@@ -8,6 +8,7 @@ class Health:
 
     def __init__(self) -> None:
         self._problems: dict[str, str] = {}
+        self._is_stopping = False
         self._change = asyncio.Event()
 
     def set_problem(self, part: str, problem: str) -> None:
@@ -19,6 +20,16 @@ class Health:
         """Say that a part works."""
         if self._problems.pop(part, None) is not None:
             self._tell()
+
+    def stop(self) -> None:
+        """Say that the daemon is stopping: it will not be ready again."""
+        self._is_stopping = True
+        self.set_problem("stopping", "the daemon is stopping")
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the daemon will not be ready again."""
+        return self._is_stopping
 
     @property
     def problems(self) -> dict[str, str]:

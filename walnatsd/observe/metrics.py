@@ -43,7 +43,7 @@ class Metrics:
         self._emit_seconds = Histogram(
             "walnatsd_emit_duration_seconds",
             "Time from an emit's arrival to its answer.",
-            ["event"],
+            ["event", "outcome"],
             buckets=_SECONDS,
             registry=registry,
         )
@@ -56,7 +56,7 @@ class Metrics:
         self._attempt_seconds = Histogram(
             "walnatsd_attempt_duration_seconds",
             "Time from the start of an attempt to the actor's answer.",
-            ["event", "actor"],
+            ["event", "actor", "outcome"],
             buckets=_SECONDS,
             registry=registry,
         )
@@ -157,9 +157,9 @@ class Metrics:
         self.nats_reconnects = Counter("walnatsd_nats_reconnects", "Reconnects to NATS.", registry=registry)
         # labels() takes a lock and builds a key on every call; the children are looked up once
         self.emits: Callable[[str, str], Counter] = cache(self._emits.labels)
-        self.emit_seconds: Callable[[str], Histogram] = cache(self._emit_seconds.labels)
+        self.emit_seconds: Callable[[str, str], Histogram] = cache(self._emit_seconds.labels)
         self.attempts: Callable[[str, str, str], Counter] = cache(self._attempts.labels)
-        self.attempt_seconds: Callable[[str, str], Histogram] = cache(self._attempt_seconds.labels)
+        self.attempt_seconds: Callable[[str, str, str], Histogram] = cache(self._attempt_seconds.labels)
         self.acknowledged_seconds: Callable[[str, str], Histogram] = cache(self._acknowledged_seconds.labels)
         self.in_flight: Callable[[str, str], Gauge] = cache(self._in_flight.labels)
         self.retries: Callable[[str, str, str], Counter] = cache(self._retries.labels)

@@ -1,13 +1,11 @@
 """The gRPC address: both services, the standard health service, reflection."""
 
-import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1._async import HealthServicer
+from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from walnatsd.api.actors import Actors
@@ -17,10 +15,10 @@ from walnatsd.observe.health import Health
 from walnatsd.servers.grpc_actors import ActorsServicer
 from walnatsd.servers.grpc_errors import Services
 from walnatsd.servers.grpc_events import EventsServicer
+from walnatsd.servers.grpc_health import HealthServicer
 from walnatsd.servers.sockets import cannot_listen, open_socket
 from walnatsd.v1 import actors_pb2, actors_pb2_grpc, events_pb2, events_pb2_grpc
 
-SHUTDOWN_TIMEOUT_S = 5.0
 MAX_MESSAGE_BYTES = 68 << 20
 """The largest payload that NATS can be told to take, and its headers. gRPC's own answer beyond this has no reason."""
 
@@ -37,8 +35,12 @@ _SERVICES = (
 
 
 @contextlib.asynccontextmanager
-async def serve_grpc(listen: str, events: Events, actors: Actors, health: Health) -> AsyncIterator[str]:
-    """Serve while the body runs; gives the address. Afterwards calls in flight are answered first.
+async def serve_grpc(
+    listen: str, events: Events, actors: Actors, health: Health, *, stop_within_s: Callable[[], float]
+) -> AsyncIterator[str]:
+    """Serve while the body runs; gives the address.
+
+    Afterwards calls in flight are answered first, for as long as `stop_within_s` then gives.
 
     Raises:
         ListenError: The address can't be listened on.
@@ -48,18 +50,14 @@ async def serve_grpc(listen: str, events: Events, actors: Actors, health: Health
     events_pb2_grpc.add_EventsServicer_to_server(EventsServicer(events), services)  # type: ignore[arg-type]
     actors_pb2_grpc.add_ActorsServicer_to_server(ActorsServicer(actors), services)  # type: ignore[arg-type]
     services.add_to(server)
-    health_servicer = HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
+    health_pb2_grpc.add_HealthServicer_to_server(HealthServicer(health, _SERVICES), server)
     reflection.enable_server_reflection((*_SERVICES, "grpc.health.v1.Health", reflection.SERVICE_NAME), server)
-    bound = _bind(server, listen)
-    await server.start()
-    async with asyncio.TaskGroup() as tasks:
-        follower = tasks.create_task(_follow(health, health_servicer), name="grpc/health")
-        try:
-            yield bound
-        finally:
-            follower.cancel()
-            await server.stop(SHUTDOWN_TIMEOUT_S)
+    try:
+        bound = _bind(server, listen)
+        await server.start()
+        yield bound
+    finally:
+        await server.stop(stop_within_s())
 
 
 def _options() -> list[tuple[str, int]]:
@@ -90,17 +88,3 @@ def _bind(server: grpc.aio.Server, listen: str) -> str:
     except RuntimeError as error:
         raise cannot_listen("grpc", listen, str(error)) from None
     return str(address)
-
-
-async def _follow(health: Health, servicer: HealthServicer) -> None:
-    """Keep the health service's answer at what /readyz says."""
-    serving = health_pb2.HealthCheckResponse.SERVING
-    not_serving = health_pb2.HealthCheckResponse.NOT_SERVING
-    told = None
-    while True:
-        status = serving if health.is_ready else not_serving
-        if status != told:
-            for service in ("", *_SERVICES):
-                await servicer.set(service, status)
-            told = status
-        await health.wait_change()

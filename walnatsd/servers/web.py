@@ -2,14 +2,14 @@
 
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
 from walnatsd.servers.sockets import bound_address, open_socket
 
-SHUTDOWN_TIMEOUT_S = 5.0
+LEAST_S = 0.01
 
 _log = logging.getLogger("walnatsd.web")
 
@@ -24,8 +24,12 @@ _log.addFilter(_is_our_fault)
 
 
 @contextlib.asynccontextmanager
-async def serve_web(name: str, listen: str, app: web.Application) -> AsyncIterator[str]:
-    """Serve while the body runs; gives the address. Afterwards requests in flight are answered first.
+async def serve_web(
+    name: str, listen: str, app: web.Application, *, stop_within_s: Callable[[], float]
+) -> AsyncIterator[str]:
+    """Serve while the body runs; gives the address.
+
+    Afterwards requests in flight are answered first, for as long as `stop_within_s` then gives.
 
     Raises:
         ListenError: The address can't be listened on.
@@ -35,7 +39,6 @@ async def serve_web(name: str, listen: str, app: web.Application) -> AsyncIterat
         app,
         access_log=None,
         logger=_log,
-        shutdown_timeout=SHUTDOWN_TIMEOUT_S,
         handle_signals=False,
         auto_decompress=False,  # it takes truncated gzip for complete
     )
@@ -44,5 +47,7 @@ async def serve_web(name: str, listen: str, app: web.Application) -> AsyncIterat
         await web.SockSite(runner, listening).start()
         yield bound_address(listening)
     finally:
+        # Not known when the runner is made; spent twice, on waiting and on cancelling; 0 would mean for ever.
+        runner._shutdown_timeout = max(stop_within_s() / 2, LEAST_S)  # noqa: SLF001
         await runner.cleanup()
         listening.close()
