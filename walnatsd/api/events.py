@@ -1,7 +1,7 @@
 """What callers can do with events."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 from walnatsd.api.roster import Roster
 from walnatsd.broker.registration import Registered
@@ -12,6 +12,8 @@ from walnatsd.model.refusal import Reason, Refusal
 
 MAX_BATCH_ITEMS = 1000
 MAX_BATCH_BYTES = 16 << 20
+MAX_STREAM_UNDER_WAY = 1000
+"""Emits of one stream whose results were not taken yet."""
 
 
 class Events:
@@ -41,13 +43,38 @@ class Events:
                 f"{len(requests)} items and {size} bytes",
             )
 
-        async def emit(request: EmitRequest) -> Receipt | Refusal:
-            try:
-                return await self._emitter.emit(request, deadline_s=deadline_s)
-            except Refusal as refusal:
-                return refusal
+        return await asyncio.gather(*(self._try_emit(request, deadline_s) for request in requests))
 
-        return await asyncio.gather(*map(emit, requests))
+    async def emit_stream(self, requests: AsyncIterator[EmitRequest]) -> AsyncIterator[Receipt | Refusal]:
+        """Store messages as they arrive, sent in order; one result per request, in order.
+
+        No more are read while many wait for their results, so a caller that does not read is not read from.
+        """
+        under_way: asyncio.Queue[asyncio.Task[Receipt | Refusal] | None] = asyncio.Queue(MAX_STREAM_UNDER_WAY)
+
+        async def read() -> None:
+            try:
+                async for request in requests:
+                    await under_way.put(asyncio.create_task(self._try_emit(request, None)))
+            finally:
+                await under_way.put(None)
+
+        reader = asyncio.create_task(read())  # no TaskGroup: a generator that is closed early could not leave it
+        try:
+            while (task := await under_way.get()) is not None:
+                yield await task
+            await reader
+        finally:
+            reader.cancel()
+            while not under_way.empty():
+                if (task := under_way.get_nowait()) is not None:
+                    task.cancel()
+
+    async def _try_emit(self, request: EmitRequest, deadline_s: float | None) -> Receipt | Refusal:
+        try:
+            return await self._emitter.emit(request, deadline_s=deadline_s)
+        except Refusal as refusal:
+            return refusal
 
     async def register(self, events: Sequence[Event]) -> list[Registered]:
         """Declare events until the daemon stops; raises `Refusal`."""

@@ -10,8 +10,6 @@ import orjson
 from walnatsd.model.message import Message
 from walnatsd.payload import cloudevents
 
-BATCH_TYPE = "application/cloudevents-batch+json"
-
 _ATTRIBUTE = re.compile(r"[a-z0-9]+")
 _EXTENSIONS = ("traceparent", "tracestate")  # the distributed tracing extension
 

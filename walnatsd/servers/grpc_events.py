@@ -1,6 +1,6 @@
 """The `Events` service."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Never
 
 import grpc
@@ -66,9 +66,12 @@ class EventsServicer(events_pb2_grpc.EventsServicer):
             ]
         )
 
-    async def EmitStream(self, _requests: object, context: Context) -> Never:  # type: ignore[override]  # noqa: N802
-        """Not yet."""
-        await refuse(context, not_yet("EmitStream"))
+    async def EmitStream(  # noqa: N802
+        self, requests: AsyncIterator[events_pb2.EmitRequest], _context: Context
+    ) -> AsyncIterator[events_pb2.EmitResult]:
+        """Store what arrives; one result per request, in order."""
+        async for result in self._events.emit_stream(_read(request) async for request in requests):
+            yield _result(result)
 
     async def Call(self, _request: object, context: Context) -> Never:  # noqa: N802
         """Not yet."""

@@ -5,9 +5,11 @@ from collections.abc import Awaitable, Callable, Mapping
 import orjson
 from aiohttp import web
 
+from walnatsd.api.errors import problem
 from walnatsd.api.events import Events
 from walnatsd.emit.request import EmitRequest, Receipt
 from walnatsd.model.refusal import Reason, Refusal
+from walnatsd.payload.event_json import BATCH_TYPE, STRUCTURED_TYPE, parse, take_apart
 from walnatsd.servers.door import Guard, door
 
 MAX_BODY_BYTES = 64 << 20
@@ -16,7 +18,6 @@ _PASSED_ON = frozenset({"traceparent", "tracestate"})
 _WRAPPED = "walnats-header-"
 _PARAMETERS = frozenset({"uid", "delay", "deliver_at", "trace_id", "expected_last_sequence"})
 _LARGEST_SEQUENCE = (1 << 64) - 1
-_STRUCTURED = frozenset({"application/cloudevents+json", "application/cloudevents-batch+json"})
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -28,10 +29,16 @@ def http_app(events: Events, guard: Guard) -> web.Application:
         receipt = await events.emit(await read_emit(request))
         return _json(200 if receipt.duplicate else 201, receipt_json(receipt))
 
+    async def emit_batch(request: web.Request) -> web.Response:
+        items = await read_batch(request)
+        results = iter(await events.emit_batch([item for item in items if isinstance(item, EmitRequest)]))
+        answered = [item if isinstance(item, Refusal) else next(results) for item in items]
+        return _json(200, {"items": [_item_json(each) for each in answered]})
+
     app = web.Application(middlewares=[door(guard)], client_max_size=MAX_BODY_BYTES)
     event = "/v1/events/{event:[^/]+}"
     app.router.add_post(event, emit)
-    app.router.add_post(f"{event}/batch", _not_yet("batches of CloudEvents"))
+    app.router.add_post(f"{event}/batch", emit_batch)
     app.router.add_post(f"{event}/request", _not_yet("emitting and waiting for an answer"))
     app.router.add_get(f"{event}/monitor", _not_yet("the live feed"), allow_head=False)
     app.router.add_get(f"{event}/scheduled", _not_yet("listing delayed emits"), allow_head=False)
@@ -62,28 +69,70 @@ async def read_emit(request: web.Request) -> EmitRequest:
         raise Refusal(Reason.INVALID_REQUEST, f"the parameter {twice} stands twice")
     uid = query.get("uid") or _idempotency_key(request)
     content_type = _once(request, "Content-Type")
-    if content_type.partition(";")[0].strip().lower() in _STRUCTURED:
-        raise Refusal(
-            Reason.NOT_SUPPORTED,
-            "CloudEvents in structured and batched mode are not supported yet by this version; use binary mode: ce-* headers",
-            uid=uid,
-        )
+    media_type = content_type.partition(";")[0].strip().lower()
+    if media_type == BATCH_TYPE:
+        raise Refusal(Reason.INVALID_REQUEST, "POST a batch to /v1/events/{event}/batch", uid=uid)
     if (coding := _once(request, "Content-Encoding").lower()) not in ("", "identity"):
         raise Refusal(
             Reason.INVALID_HEADER,
             f"the body is the payload as it is, without Content-Encoding {coding[:100]!r}",
             uid=uid,
         )
+    payload, headers = await _body(request, uid), _message_headers(request)
+    if media_type == STRUCTURED_TYPE:
+        payload, content_type, headers = _unpacked(payload, headers, uid)
     return EmitRequest(
         event=request.match_info["event"],
-        payload=await _body(request, uid),
+        payload=payload,
         content_type=content_type,
         uid=uid,
         trace_id=query.get("trace_id", ""),
-        headers=_message_headers(request),
+        headers=headers,
         delayed="delay" in query or "deliver_at" in query,
         expected_last_sequence=_sequence(query.get("expected_last_sequence")),
     )
+
+
+def _unpacked(body: bytes, outer: dict[str, str], uid: str) -> tuple[bytes, str, dict[str, str]]:
+    """Take a CloudEvent in structured mode apart: payload, content type, headers."""
+    if attributes := [name for name in outer if name.startswith("ce-")]:
+        raise Refusal(
+            Reason.INVALID_HEADER,
+            f"{attributes[0]} can't be set beside a structured CloudEvent, which says it itself",
+            uid=uid,
+        )
+    try:
+        event = take_apart(parse(body))
+    except ValueError as error:
+        raise Refusal(Reason.INVALID_REQUEST, f"the body is no CloudEvent: {error}", uid=uid) from None
+    return event.payload, event.content_type, outer | event.headers
+
+
+async def read_batch(request: web.Request) -> list[EmitRequest | Refusal]:
+    """Read a batch of CloudEvents; an item that is none is a refusal in its place.
+
+    Raises:
+        Refusal: The request as a whole is malformed.
+    """
+    if request.query:
+        raise Refusal(Reason.INVALID_REQUEST, f"a batch takes no parameters: {', '.join(sorted(request.query))[:200]}")
+    if _once(request, "Content-Type").partition(";")[0].strip().lower() != BATCH_TYPE:
+        raise Refusal(Reason.INVALID_REQUEST, f"a batch has the content type {BATCH_TYPE}")
+    try:
+        items = parse(await _body(request, ""))
+    except ValueError as error:
+        raise Refusal(Reason.INVALID_REQUEST, f"the body is not JSON: {error}") from None
+    if not isinstance(items, list):
+        raise Refusal(Reason.INVALID_REQUEST, "a batch is a JSON list of CloudEvents")
+    return [_batch_item(request.match_info["event"], item) for item in items]
+
+
+def _batch_item(event: str, item: object) -> EmitRequest | Refusal:
+    try:
+        parts = take_apart(item)
+    except ValueError as error:
+        return Refusal(Reason.INVALID_REQUEST, f"the item is no CloudEvent: {error}")
+    return EmitRequest(event, parts.payload, content_type=parts.content_type, headers=parts.headers)
 
 
 async def _body(request: web.Request, uid: str) -> bytes:
@@ -156,6 +205,12 @@ def receipt_json(receipt: Receipt) -> dict[str, object]:
         "scheduled": False,
         "spooled": False,
     }
+
+
+def _item_json(result: Receipt | Refusal) -> dict[str, object]:
+    if isinstance(result, Refusal):
+        return {"uid": result.uid, "error": problem(result)}
+    return {"uid": result.uid, "ok": receipt_json(result)}
 
 
 def _json(status: int, body: Mapping[str, object]) -> web.Response:

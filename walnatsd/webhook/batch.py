@@ -8,7 +8,7 @@ import orjson
 
 from walnatsd.model.message import Message
 from walnatsd.model.outcome import Outcome, Verdict
-from walnatsd.payload.structured import BATCH_TYPE
+from walnatsd.payload.event_json import BATCH_TYPE
 
 _VERDICTS = {"ack": Verdict.ACKNOWLEDGED, "retry": Verdict.FAILED, "reject": Verdict.REJECTED}
 
