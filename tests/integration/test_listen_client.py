@@ -86,6 +86,25 @@ async def test_several_actors_are_served_at_once_sync_handlers_too(nats) -> None
     assert sorted(words) == [(str(number), False) for number in range(10)]
 
 
+async def test_what_a_handler_returns_answers_who_asked(nats) -> None:
+    async def length(text: str) -> int:
+        return len(text)
+
+    actor = walnatsd.Actor("length", WORD.with_response(int), length)
+    async with (
+        running(config_text(nats.url)) as sidecar,
+        walnatsd.connect(sidecar.grpc) as conn,
+        nats.jetstream() as jetstream,
+    ):
+        await conn.register(actor)
+        listening = asyncio.create_task(conn.listen(actor))
+        answers = await jetstream._nc.subscribe("_INBOX.asked")
+        await jetstream.publish("words", b'"seven"', headers={"Walnats-Reply": "_INBOX.asked"})
+        answer = await answers.next_msg(timeout=10)
+        await end(listening)
+    assert (answer.data, (answer.headers or {})["Content-Type"]) == (b"5", "application/json")
+
+
 async def test_what_runs_when_listening_is_cancelled_is_finished_and_settled(nats) -> None:
     started, finish = asyncio.Event(), asyncio.Event()
 

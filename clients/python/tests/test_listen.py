@@ -125,6 +125,26 @@ async def test_many_results_go_in_one_message(sidecar: Sidecar, conn: walnatsd.C
     assert sorted(result.delivery_id for items in messages for result in items) == list(range(1, 1001))
 
 
+async def test_large_responses_do_not_all_go_in_one_message(sidecar: Sidecar, conn: walnatsd.Connection) -> None:
+    event = walnatsd.Event("counts", int).with_response(bytes)
+
+    async def handle(_count: int) -> bytes:
+        return b"x" * 300_000
+
+    async with listening(conn, walnatsd.Actor("print", event, handle)):
+        session = await sidecar.session()
+        await session.deliver(*[b"%d" % number for number in range(10)])
+        results: list[Request.Result] = []
+        while len(results) < 10:
+            request = await session.next()
+            assert request is not None
+            assert request.ByteSize() < 2 << 20
+            results += request.results.items
+    assert {(len(result.ack.response), result.ack.content_type) for result in results} == {
+        (300_000, "application/octet-stream")
+    }
+
+
 async def test_a_handler_that_is_not_done_by_the_deadline_is_cancelled_and_nothing_is_told(
     sidecar: Sidecar, conn: walnatsd.Connection, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -24,8 +24,10 @@ SILENCE_S = 20.0
 """The sidecar sends a heartbeat every 5 s, so after this long it is gone, whatever the connection pretends."""
 LEAVE_TIMEOUT_S = 5.0
 """How long the sidecar may take to read the last results."""
-GATHERED_RESULTS = 1000
-"""So many results go in one message at most."""
+GATHERED_BYTES = 1 << 20
+"""Results are gathered in one message until they are so large; the sidecar takes 68 MiB."""
+RESULT_BYTES = 32
+"""What a result has beside its response or reason, roughly."""
 SHOWN_CHARACTERS = 1024
 """Of a reason; the sidecar shows no more."""
 
@@ -221,9 +223,11 @@ class _Session:
             return  # the stream has ended; the reader knows why
 
     def _gather(self) -> actors_pb2.ListenRequest:
-        request = actors_pb2.ListenRequest()
-        for _ in range(min(len(self._results), GATHERED_RESULTS)):
-            _fill(request.results.items.add(), *self._results.popleft())
+        request, size = actors_pb2.ListenRequest(), 0
+        while self._results and size < GATHERED_BYTES:
+            delivery_id, outcome = self._results.popleft()
+            _fill(request.results.items.add(), delivery_id, outcome)
+            size += RESULT_BYTES + len(outcome.response or b"" if isinstance(outcome, Done) else outcome.reason)
         return request
 
 
