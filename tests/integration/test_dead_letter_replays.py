@@ -156,16 +156,22 @@ async def test_replaying_many_goes_on_where_a_crash_ended_it(nats, receiver, mon
 
     async with running(config(nats, receiver)) as sidecar:
         await bury(sidecar, "12345")
-        receiver.answer = answers()
-        monkeypatch.setattr(DeadLetterStream, "remove", crash_at_the_third)
-        path, query = "dead-letters/replay", {"event": "counts", "actor": "print"}
-        status, answer = await admin(sidecar, "POST", path, **query)
-        assert (status, answer["replayed"], answer["failed"]) == (200, 2, 0)
-        status, answer = await admin(sidecar, "POST", path, **query, cursor=answer["next_cursor"])
-        assert (status, answer["failed"], answer["next_cursor"]) == (200, 0, None)
-        await receiver.wait_for(10)
-        await until(lambda: _empty(nats))
-        assert await letters(sidecar) == []
+    receiver.answer = answers()
+    async with receiver_beside() as gate:
+        gate.answer = answers(then=503)
+        async with running(
+            config(nats, receiver, wait_for=gate.url)
+        ) as sidecar:  # nothing is pulled, and nobody else removes
+            monkeypatch.setattr(DeadLetterStream, "remove", crash_at_the_third)
+            path, query = "dead-letters/replay", {"event": "counts", "actor": "print"}
+            status, answer = await admin(sidecar, "POST", path, **query)
+            assert (status, answer["replayed"], answer["failed"]) == (200, 2, 0)
+            status, answer = await admin(sidecar, "POST", path, **query, cursor=answer["next_cursor"])
+            assert (status, answer["failed"], answer["next_cursor"]) == (200, 0, None)
+            gate.answer = answers()
+            await receiver.wait_for(10)
+            await until(lambda: _empty(nats))
+            assert await letters(sidecar) == []
     assert sorted(receiver.bodies[5:]) == [b"1", b"2", b"3", b"4", b"5"]
 
 

@@ -96,13 +96,18 @@ def dead_letter_headers(message: Message, death: Death) -> dict[str, str]:
 
 def history_json(history: Mapping[str, Any]) -> str:
     """Write the history in ASCII. Where it is long, the first attempts are left out, and it says that it is incomplete."""
-    attempts = list(history.get("attempts", ()))
-    while True:
-        text = json.dumps(history, separators=(",", ":"))
-        if len(text) <= MAX_HISTORY_LENGTH or not attempts:
-            return text
-        attempts.pop(0)
-        history = {**history, "complete": False, "attempts": attempts}
+    text = _dump(history)
+    excess, attempts = len(text) - MAX_HISTORY_LENGTH, list(history.get("attempts", ()))
+    if excess <= 0:
+        return text
+    excess += len("false")
+    while excess > 0 and attempts:
+        excess -= len(_dump(attempts.pop(0))) + 1
+    return _dump({**history, "complete": False, "attempts": attempts})
+
+
+def _dump(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"))
 
 
 def fit(header: dict[str, str], payload: bytes, max_payload: int) -> tuple[dict[str, str], bytes]:

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from walnatsd.broker import dead_letters, own_streams
+from walnatsd.broker import dead_letters, max_deliveries, own_streams
 from walnatsd.broker.connection import connect
 from walnatsd.broker.errors import BrokerError
 from walnatsd.broker.jetstream import JetStream
@@ -51,6 +51,7 @@ async def _apply(loaded: Loaded, *, force: bool, dry_run: bool, timeout_s: float
             try:
                 await dead_letters.register_stream(jetstream, config.dead_letters, replicas=replicas)
                 await own_streams.register_work_stream(jetstream, replicas=replicas)
+                await max_deliveries.register(jetstream, replicas=replicas)
             except (BrokerError, Refusal) as error:
                 failures += _failed("walnatsd's own streams", error)
         for event in config.events:
