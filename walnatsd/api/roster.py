@@ -209,8 +209,8 @@ class Roster:
         await _all(self._bring_up(actor) for actor in actors)
 
     async def _bring_up(self, actor: Actor) -> None:
-        await self._register_actor(actor)
-        self._start(actor)
+        registered = await self._register_actor(actor)
+        self._start(actor, registered)
 
     # ---- over gRPC
 
@@ -247,7 +247,7 @@ class Roster:
         running = self._actors.get(key)
         if running is not None and running.actor != actor:
             await self._end(running, _replaced(*key))
-        self._start(actor)
+        self._start(actor, registered)
         return registered
 
     # ---- both
@@ -256,9 +256,9 @@ class Roster:
         """Register an event, however often that takes."""
         await self._until_registered(event.name, f"event {event.name}", lambda: self._write_event(event))
 
-    async def _register_actor(self, actor: Actor) -> None:
+    async def _register_actor(self, actor: Actor) -> Registered:
         """Register an actor, however often that takes."""
-        await self._until_registered(actor.event, _part(actor), lambda: self._write_actor(actor))
+        return await self._until_registered(actor.event, _part(actor), lambda: self._write_actor(actor))
 
     async def _write_event(self, event: Event) -> Registered:
         registered = await register_event(self._jetstream, event, self._manage)
@@ -281,24 +281,28 @@ class Roster:
         for difference in registered.drift:
             _log.warning(f"the {kind} in NATS differs from its declaration", **names, difference=difference)
 
-    async def _until_registered(self, event: str, part: str, register: Callable[[], Awaitable[Registered]]) -> None:
+    async def _until_registered(
+        self, event: str, part: str, register: Callable[[], Awaitable[Registered]]
+    ) -> Registered:
         """Register, again and again. What stands in the way is a health problem until it is gone.
 
         The event's emits wait meanwhile, but not for what is refused.
         """
         self._hold_emits(event, part)
         try:
-            await self._try_to_register(event, part, register)
+            return await self._try_to_register(event, part, register)
         finally:
             self._let_emits(event, part)
 
-    async def _try_to_register(self, event: str, part: str, register: Callable[[], Awaitable[Registered]]) -> None:
+    async def _try_to_register(
+        self, event: str, part: str, register: Callable[[], Awaitable[Registered]]
+    ) -> Registered:
         pause_s = FIRST_PAUSE_S
         while True:
             self._health.set_problem(part, "not registered in NATS yet")
             await self._sidecar.connection.wait_connected()
             try:
-                await register()
+                registered = await register()
             except (Refusal, BrokerError) as error:
                 self._health.set_problem(part, str(error))
                 _log.error("can't register; trying again", part=part, why=str(error), after_s=pause_s)
@@ -308,11 +312,11 @@ class Roster:
                 pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
             else:
                 self._health.clear(part)
-                return
+                return registered
 
     # ---- actors
 
-    def _start(self, actor: Actor) -> None:
+    def _start(self, actor: Actor, registered: Registered) -> None:
         key = (actor.event, actor.name)
         if key in self._actors or self._stopping:
             return
@@ -322,6 +326,7 @@ class Roster:
             self._sidecar,
             pause=lambda reason: self._pause(actor, reason),
             restore=lambda reason: self.restore(actor, reason),
+            pinned=registered.pinned,
         )
         if isinstance(loop.target, Listeners):
             loop.target.changed = loop.credit_changed
@@ -335,9 +340,9 @@ class Roster:
         self._actors.pop((loop.actor.event, loop.actor.name), None)
 
     async def restore(self, actor: Actor, reason: str) -> None:
-        """Register an actor and its event again after somebody else deleted them."""
+        """Register an actor and its event again after somebody else deleted or changed them."""
         _log.error(
-            "somebody deleted the actor's consumer; registering it again",
+            "somebody deleted or changed the actor's consumer; registering it again",
             event_name=actor.event,
             actor=actor.name,
             why=reason,
@@ -438,7 +443,7 @@ async def _once(registration: Awaitable[Registered]) -> Registered:
         raise Refusal(Reason.NATS_UNAVAILABLE, str(error), retry_after_s=1.0) from None
 
 
-async def _all(work: Iterable[Awaitable[None]]) -> None:
+async def _all(work: Iterable[Awaitable[object]]) -> None:
     async with asyncio.TaskGroup() as tasks:
         for each in work:
             tasks.create_task(each)  # type: ignore[arg-type]

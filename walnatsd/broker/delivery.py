@@ -9,6 +9,7 @@ from walnatsd.broker.envelope import NO_PAST, Past, open_up
 from walnatsd.broker.errors import BrokerError, NoReplyError, NoRespondersError, NotConnectedError
 from walnatsd.broker.jetstream import JetStream
 from walnatsd.broker.wire import AckSubject, Frame, parse_ack_subject
+from walnatsd.model import headers
 from walnatsd.model.delay import delay_left_s
 from walnatsd.model.message import Message
 
@@ -65,10 +66,12 @@ class Delivery:
     def of_event(cls, connection: Connection, jetstream: JetStream, event: str, frame: Frame) -> "Delivery":
         """Read a message that comes from an event's stream."""
         facts = parse_ack_subject(frame.reply)
+        header = frame.headers()
+        header.pop(headers.PIN, None)  # of the hand-over, not of the message
         message = Message(
             event=event,
             payload=frame.payload,
-            headers=frame.headers(),
+            headers=header,
             stream=facts.stream,
             sequence=facts.sequence,
             stored_at=facts.stored_at,

@@ -11,6 +11,7 @@ import structlog
 from walnatsd.broker.connection import Connection
 from walnatsd.broker.errors import BrokerError, NotConnectedError
 from walnatsd.broker.jetstream import JetStream
+from walnatsd.broker.pin import Pin
 from walnatsd.broker.wire import Frame
 
 EXPIRES_S = 30.0
@@ -20,14 +21,22 @@ NO_RESPONDERS_PAUSE_S = 0.25
 BAD_REQUEST_PAUSE_S = 5.0
 LOOK_INTERVAL_S = 5.0
 
-_HEARTBEAT, _BAD_REQUEST, _NOT_FOUND, _TIMEOUT, _CONFLICT, _NO_RESPONDERS = 100, 400, 404, 408, 409, 503
+_HEARTBEAT, _BAD_REQUEST, _NOT_FOUND, _TIMEOUT, _CONFLICT, _WRONG_PIN, _NO_RESPONDERS = (
+    100,
+    400,
+    404,
+    408,
+    409,
+    423,
+    503,
+)
 _PENDING = "Nats-Pending-Messages"
 
 _log = structlog.get_logger("walnatsd.pull")
 
 
 class ConsumerGoneError(Exception):
-    """The consumer or its stream does not exist any more."""
+    """The consumer or its stream does not exist any more, or not as it was registered."""
 
 
 class Pull:
@@ -46,13 +55,26 @@ class Pull:
         consumer: str,
         capacity: Callable[[], int],
         receive: Callable[[Frame], None],
+        pin: Pin | None = None,
     ) -> None:
+        """Prepare the pull.
+
+        Args:
+            connection: To NATS.
+            jetstream: The API.
+            stream: Name of the stream.
+            consumer: Name of the consumer.
+            capacity: Tells how many more messages there is room for.
+            receive: Takes each message.
+            pin: Where the consumer serves one client at a time; it is told of what comes before `receive` is.
+        """
         self._connection = connection
         self._jetstream = jetstream
         self._stream = stream
         self._consumer = consumer
         self._capacity = capacity
         self._receive = receive
+        self._pin = pin
         self._next = f"{jetstream.prefix}.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         self._inbox = ""
         self._sid = 0
@@ -61,6 +83,7 @@ class Pull:
         self._wake = asyncio.Event()
         self._doubt = False
         self._renewal = False
+        self._lost_group = False
         self._pause_s = 0.0
         self._loop = asyncio.get_running_loop()
 
@@ -85,6 +108,7 @@ class Pull:
         Raises:
             ConsumerGoneError: There is nothing to pull from any more.
         """
+        self._lost_group = False
         unsubscribe = self._connection.on_change(self._on_connection)
         await self._connection.wait_connected()
         await self._subscribe()
@@ -112,12 +136,16 @@ class Pull:
         if self._pause_s:
             pause_s, self._pause_s = self._pause_s, 0.0
             await asyncio.sleep(pause_s)
+        if self._lost_group:
+            raise ConsumerGoneError(f"the consumer {self._consumer!r} of the stream {self._stream!r} lost its group")
         if self._renewal:
             await self._connection.detach(self._sid)
             await self._subscribe()
         if self._doubt:
             await self._see_that_it_is_there()
         room = self._capacity() - self._asked
+        if self._pin is not None and not self._pin.is_ours and self._asked:
+            room = 0  # the server pins one request; what was asked for beside it would wait in vain
         if room > 0 and room >= self._asked:  # refill when half of it is used up, not for every single message
             self._ask(room)
         self._wake.clear()
@@ -126,7 +154,13 @@ class Pull:
                 await self._wake.wait()
 
     def _ask(self, count: int) -> None:
-        body = {"batch": count, "expires": int(EXPIRES_S * 1e9), "idle_heartbeat": int(HEARTBEAT_S * 1e9)}
+        body: dict[str, object] = {
+            "batch": count,
+            "expires": int(EXPIRES_S * 1e9),
+            "idle_heartbeat": int(HEARTBEAT_S * 1e9),
+        }
+        if self._pin is not None:
+            body |= self._pin.request
         try:
             self._connection.publish(self._next, orjson.dumps(body), reply=self._inbox)
         except NotConnectedError:
@@ -151,6 +185,9 @@ class Pull:
             return
         if current:
             self._asked = max(0, self._asked - 1)
+        if self._pin is not None and not self._pin.see(frame):
+            self._lost_group, self._pause_s = True, NO_RESPONDERS_PAUSE_S
+            self._wake.set()
         self._receive(frame)
         if not self._asked and self._capacity() > 0:  # there was less room when it was asked for
             self._wake.set()
@@ -160,6 +197,10 @@ class Pull:
         if status in (_NOT_FOUND, _TIMEOUT, _CONFLICT) and pending is not None:
             self._asked = max(0, self._asked - int(pending))
             return
+        if status == _WRONG_PIN and self._pin is not None:
+            self._pin.lose("another sidecar is pinned")
+            self._renewal = True
+            return
         # A conflict without a count is a leader change, a deletion (a look tells which), or a limit of the consumer that
         # somebody else set: 'Exceeded MaxRequestBatch of 1', which only the text tells.
         self._doubt = self._renewal = True
@@ -168,6 +209,9 @@ class Pull:
         elif status == _BAD_REQUEST or frame.description.startswith("Exceeded"):
             _log.error("NATS refuses a pull", stream=self._stream, consumer=self._consumer, why=frame.description)
             self._pause_s = BAD_REQUEST_PAUSE_S
+            if self._pin is not None:
+                self._pin.lose("NATS refuses a pull of its group")
+                self._lost_group, self._pause_s = True, NO_RESPONDERS_PAUSE_S
 
     async def _see_that_it_is_there(self) -> None:
         try:

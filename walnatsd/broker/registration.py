@@ -4,10 +4,12 @@ Only declared keys are written; the server's value stands for everything else, b
 them back to defaults. What differs and isn't written is drift.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from walnatsd.broker import order
 from walnatsd.broker.errors import ApiError
 from walnatsd.broker.jetstream import JetStream
 from walnatsd.config.settings import Manage
@@ -31,6 +33,8 @@ class Registered:
     """The keys that were changed now."""
     drift: tuple[str, ...] = ()
     """What differs from the declaration and was not written, with the reason."""
+    pinned: bool = False
+    """Of an ordered actor: whether its consumer serves one client at a time. Otherwise it has `max_ack_pending: 1`."""
 
 
 @dataclass(slots=True)
@@ -221,15 +225,49 @@ async def register_actor(jetstream: JetStream, actor: Actor, manage: Manage, *, 
             return Registered(created=True)
         body = {"stream_name": actor.stream, "action": "create", "config": new_consumer(actor)}
         try:
-            await jetstream.request(where, body)
+            answer = await jetstream.request(where, body)
         except ApiError as error:
             if error.err_code == _NAME_IN_USE:  # another sidecar was faster
                 return await register_actor(jetstream, actor, manage)
             raise _not_accepted(what, error) from None
-        return Registered(created=True)
+        completing = manage.model_copy(update={"update": True})  # what follows is part of the creation
+        pinned = await _keep_order(jetstream, actor, answer["config"], completing, what)
+        return Registered(created=True, pinned=pinned)
     change = consumer_change(actor, info["config"])
     body = {"stream_name": actor.stream, "action": "update", "config": change.config}
-    return await _write(jetstream, where, change, body, manage, what, dry_run=dry_run)
+    registered = await _write(jetstream, where, change, body, manage, what, dry_run=dry_run)
+    if dry_run:
+        return registered
+    present = change.config if registered.updated else info["config"]
+    pinned = await _keep_order(jetstream, actor, present, manage, what)
+    return dataclasses.replace(registered, pinned=pinned)
+
+
+async def _keep_order(jetstream: JetStream, actor: Actor, config: Mapping[str, Any], manage: Manage, what: str) -> bool:
+    """See that the consumer of an ordered actor, as the server shows it, keeps the order.
+
+    Returns:
+        Whether it does so by serving one client at a time.
+
+    Raises:
+        Refusal: CONFLICT: it does not, and may not be changed.
+    """
+    if actor.order_by is None:
+        return False
+    if not order.keeps_order(config) and manage.update:  # created just now on a server before 2.11
+        change = consumer_change(actor, config)
+        body = {"stream_name": actor.stream, "action": "update", "config": change.config}
+        await _write(
+            jetstream, f"CONSUMER.CREATE.{actor.stream}.{actor.name}", change, body, manage, what, dry_run=False
+        )
+        config = change.config
+    if not order.keeps_order(config):
+        raise Refusal(
+            Reason.CONFLICT,
+            f"{what} can't keep the order: it has neither the pinned priority group {order.GROUP!r} (nats-server 2.11) "
+            "nor max_ack_pending 1" + ("" if manage.update else ", and nats.manage.update is false"),
+        )
+    return order.is_pinned(config)
 
 
 def new_consumer(actor: Actor) -> dict[str, Any]:
@@ -242,7 +280,8 @@ def new_consumer(actor: Actor) -> dict[str, Any]:
         "replay_policy": "instant",
         "num_replicas": 0,  # those of the stream: on interest retention nothing else is accepted (10134)
     }
-    return config | {name: value for _, name, value in _consumer_keys(actor, declared_only=False)}
+    config |= {name: value for _, name, value in _consumer_keys(actor, declared_only=False)}
+    return config | (order.pinned_group(actor) if actor.order_by is not None else {})
 
 
 def consumer_change(actor: Actor, config: Mapping[str, Any]) -> Change:
@@ -265,10 +304,14 @@ def consumer_change(actor: Actor, config: Mapping[str, Any]) -> Change:
             f"start: declared {actor.start}, the consumer has the deliver policy {config.get('deliver_policy')}: "
             "it is fixed at creation"
         )
-    for path, name, value in _consumer_keys(actor, declared_only=True):
+    keys = {name: (path, value) for path, name, value in _consumer_keys(actor, declared_only=True)}
+    keys |= {name: ("order_by", value) for name, value in order.order_settings(actor, config).items()}
+    for name, (path, value) in keys.items():
         if config.get(name, _CONSUMER_DEFAULTS.get(name)) != value:
             change.config[name] = value
             change.updated.append(path)
+    # what stands for "left out" must be left out: null is no priority policy
+    change.config = {name: value for name, value in change.config.items() if value is not None}
     return change
 
 
@@ -306,7 +349,7 @@ async def _write(
         return Registered(drift=tuple(drift))
     if not dry_run:
         try:
-            await jetstream.request(operation, body)
+            change.config = (await jetstream.request(operation, body))["config"]
         except ApiError as error:
             raise _not_accepted(what, error) from None
     return Registered(updated=tuple(dict.fromkeys(change.updated)), drift=tuple(change.drift))

@@ -28,7 +28,6 @@ _NOT_YET: tuple[tuple[str | None, ...], ...] = (
     ("admin", "tls"),
     ("auth", "tokens"),
     ("events", None, "min_actors"),
-    ("actors", None, "order_by"),
 )
 _HARMLESS: Mapping[str, object] = {"min_actors": 0}
 """Values that ask for nothing."""

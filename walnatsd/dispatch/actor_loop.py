@@ -8,6 +8,7 @@ from typing import Any, cast
 from walnatsd.broker.delivery import Delivery
 from walnatsd.broker.errors import BrokerError
 from walnatsd.broker.own_streams import WORK
+from walnatsd.broker.pin import Pin
 from walnatsd.broker.pull import ConsumerGoneError, Pull
 from walnatsd.broker.route import consumer_name
 from walnatsd.broker.wire import Frame
@@ -16,6 +17,8 @@ from walnatsd.dispatch.gate import Gate
 from walnatsd.dispatch.hand import Hand
 from walnatsd.dispatch.handling import Handling
 from walnatsd.dispatch.intake import Intake, SingleIntake
+from walnatsd.dispatch.order import OrderedIntake
+from walnatsd.dispatch.order_wiring import counting, pinned_to
 from walnatsd.dispatch.screen import Screen
 from walnatsd.dispatch.sidecar import Sidecar
 from walnatsd.dispatch.target import BatchTarget, Target
@@ -69,6 +72,7 @@ class ActorLoop:
         *,
         pause: Callable[[str], Awaitable[bool]],
         restore: Callable[[str], Awaitable[None]],
+        pinned: bool = False,
     ) -> None:
         """Prepare the loop.
 
@@ -78,6 +82,8 @@ class ActorLoop:
             sidecar: What is shared.
             pause: Pauses the actor for all sidecars, with the reason; False where the server can't.
             restore: Registers the actor again after its consumer has gone, with the reason; returns when it is there.
+            pinned: Of an ordered actor: whether its consumer serves one client at a time. Otherwise NATS hands over one
+                message at a time, which keeps the order of all keys without our help.
         """
         self.actor = actor
         self._sidecar = sidecar
@@ -85,18 +91,33 @@ class ActorLoop:
         self._restore = restore
         self._loop = asyncio.get_running_loop()
         self._gate = Gate(actor, equipment.target.credit, self._loop.time)
+        self._pause = pause
         self._jobs: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._opening: asyncio.TimerHandle | None = None
         self._background: list[asyncio.Task[None]] = []
         self._path = f"actors/{actor.event}/{actor.name}"
         self._handling = Handling(
-            actor, equipment.target, sidecar, self._gate, pause=pause, gate_changed=self._follow_gate
+            actor,
+            equipment.target,
+            sidecar,
+            self._gate,
+            pause=self._pause_and_begin_anew if pinned else pause,
+            gate_changed=self._follow_gate,
+            hold_retries=pinned,
         )
         self._hand = Hand(
-            actor, sidecar.pulse, sidecar.slots, sidecar.metrics, self._handling.attempts, receive=self._receive
+            actor,
+            sidecar.pulse,
+            sidecar.slots,
+            sidecar.metrics,
+            self._handling.attempts,
+            receive=self._receive,
+            always_pulsed=pinned,
         )
-        self._intake = self._choose_intake(self._handling)
+        self._pin: Pin | None = None
+        self._ordered: OrderedIntake | None = None
+        self._intake = self._order() if pinned else self._choose_intake(self._handling)
         self._pull = Pull(
             sidecar.connection,
             sidecar.jetstream,
@@ -104,6 +125,7 @@ class ActorLoop:
             consumer=actor.name,
             capacity=self._capacity,
             receive=self._read,
+            pin=self._pin,
         )
         self._route_pull: Pull | None = None
 
@@ -119,6 +141,34 @@ class ActorLoop:
                 wake=self.wake,
             )
         return SingleIntake(actor, *parts, start=self._start, wake=self.wake)
+
+    def _order(self) -> Intake:
+        """Dispatch in order while this sidecar is pinned."""
+        pin = self._pin = pinned_to(
+            self.actor, self._sidecar, gained=self._begin_reign, lost=self._end_reign, proven=self.wake
+        )
+        intake = self._ordered = OrderedIntake(
+            self.actor, self._hand, self._gate, self._equipment.screen, self._handling, self._sidecar.slots,
+            self._sidecar.metrics, pin=pin, count_unsettled=counting(self.actor, self._sidecar),
+            start=self._start, wake=self.wake,
+        )  # fmt: skip
+        return intake
+
+    def _begin_reign(self) -> None:
+        assert self._ordered is not None
+        self._ordered.begin_reign()
+
+    def _end_reign(self) -> None:
+        assert self._ordered is not None
+        self._ordered.end_reign()
+        self._pull.withdraw()
+
+    async def _pause_and_begin_anew(self, reason: str) -> bool:
+        paused = await self._pause(reason)
+        self._begin_reign()  # what waits is handed back, and waits in NATS
+        if not paused and self._pin is not None:
+            await self._pin.give_up()
+        return paused
 
     @property
     def state(self) -> ActorState:
@@ -139,13 +189,15 @@ class ActorLoop:
             return
         with self._sidecar.metrics.watch(self.actor.event, self.actor.name, lambda: self.state):
             async with asyncio.TaskGroup() as self._tasks:
-                self._background.append(self._tasks.create_task(self._pull_for_ever(), name=f"{self._path}/pull"))
-                self._background.append(
-                    self._tasks.create_task(self._pull_route_for_ever(), name=f"{self._path}/route")
-                )
+                self._run_beside(self._pull_for_ever(), "pull")
+                self._run_beside(self._pull_route_for_ever(), "route")
+                if self._pin is not None:
+                    self._run_beside(self._pin.keep(), "pin")
                 if self._equipment.probe is not None:
-                    probing = self._probe_for_ever(self._equipment.probe)
-                    self._background.append(self._tasks.create_task(probing, name=f"{self._path}/probe"))
+                    self._run_beside(self._probe_for_ever(self._equipment.probe), "probe")
+
+    def _run_beside(self, task: Coroutine[Any, Any, None], name: str) -> None:
+        self._background.append(self._tasks.create_task(task, name=f"{self._path}/{name}"))
 
     async def stop(self, timeout_s: float, *, hand_back_s: float) -> None:
         """Stop pulling, let jobs finish for `timeout_s` seconds, hand the rest back. `run` returns then.
@@ -199,7 +251,8 @@ class ActorLoop:
         return not due.get("num_pending") and not (due.get("num_ack_pending") and self._sidecar.route.has_schedules)
 
     def wake(self) -> None:
-        """Look again whether there is room for more messages."""
+        """Look again whether something can start, and whether there is room for more messages."""
+        self._intake.look()
         self._pull.wake()
         if self._route_pull is not None:
             self._route_pull.wake()
@@ -256,6 +309,8 @@ class ActorLoop:
         return max(1, free - self._route_pull.asked) if free > 0 and self._route_pull is not None else free
 
     def _route_capacity(self) -> int:
+        if self._ordered is not None and not self._ordered.has_all:
+            return 0  # what is for this actor only is for who is pinned, too
         free = self._intake.capacity()
         return max(1, free // ROUTE_SHARE) if free > 0 else free
 

@@ -110,6 +110,9 @@ class BatchIntake:
         size_bytes = self._gathered_bytes + len(message.payload)
         return len(self._gathered) < self._batch.max_size and size_bytes <= self._batch.max_bytes
 
+    def look(self) -> None:
+        """Nothing waits here for the gate."""
+
     async def hand_back(self) -> None:
         """Hand back what is gathered."""
         self._stopping = True

@@ -25,6 +25,7 @@ class Hand:
         attempts: Attempts,
         *,
         receive: Callable[[Delivery], None],
+        always_pulsed: bool = False,
     ) -> None:
         """Prepare the hand, empty.
 
@@ -35,10 +36,12 @@ class Hand:
             metrics: Where it is counted.
             attempts: Told of hand-overs that are no attempt.
             receive: Takes what was handed over while its message was being handed back.
+            always_pulsed: Pulse whatever the actor's `pulse` says, for what is held may have to wait.
         """
         self._actor = actor
         self._pulse = pulse
         self._slots = slots
+        self._is_pulsed = actor.pulse or always_pulsed
         self._in_flight = metrics.in_flight(actor.event, actor.name)
         self._attempts = attempts
         self._receive = receive
@@ -69,7 +72,7 @@ class Hand:
             self._slots.join()
         self._held[delivery.key] = delivery
         self._in_flight.inc()
-        if self._actor.pulse:
+        if self._is_pulsed:
             self._pulse.keep(delivery, ack_wait_s=self._actor.ack_wait)
         return True
 

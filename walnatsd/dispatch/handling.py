@@ -46,6 +46,7 @@ class Handling:
         *,
         pause: Callable[[str], Awaitable[bool]],
         gate_changed: Callable[[], None],
+        hold_retries: bool = False,
     ) -> None:
         """Prepare the handling.
 
@@ -56,6 +57,8 @@ class Handling:
             gate: What the actor can bear; told of every outcome.
             pause: Pauses the actor for all sidecars, with the reason; False where the server can't.
             gate_changed: Called after an outcome that may have shut or opened the gate.
+            hold_retries: Hand a message that is to be tried again back without the wait, so that it comes again at once;
+                the caller holds it until its time.
         """
         self._actor = actor
         self._target = target
@@ -63,6 +66,7 @@ class Handling:
         self._gate = gate
         self._pause = pause
         self._gate_changed = gate_changed
+        self._hold_retries = hold_retries
         self._rejections_in_a_row = 0
         self._pausing = asyncio.Lock()
         self._paused_at = -PAUSED_JUST_NOW_S
@@ -99,26 +103,31 @@ class Handling:
             policy=self._actor.retry_policy,
             draw=random.random(),  # noqa: S311 - jitter is no secret
         )
-        await self.settle(delivery, decision, attempt)
+        carried_out = await self.settle(delivery, decision, attempt)
         observe(self._sidecar.metrics, self._actor, delivery.message, attempt, decision)
         await self._mind(attempt.outcome)
-        return decision
+        return carried_out
 
-    async def settle(self, delivery: Delivery, decision: Decision, attempt: Attempt | None = None) -> None:
-        """Settle a delivery, once. Nothing else does. A stop that can't wait lets the word go out all the same."""
+    async def settle(self, delivery: Delivery, decision: Decision, attempt: Attempt | None = None) -> Decision:
+        """Settle a delivery, once. Nothing else does. A stop that can't wait lets the word go out all the same.
+
+        Returns:
+            What was carried out: the decision, or a retry where a dead letter could not be stored.
+        """
         try:
-            await self._settle_in_time(delivery, decision, attempt)
+            return await self._settle_in_time(delivery, decision, attempt)
         except asyncio.CancelledError:
             await self._settle_in_time(delivery, decision, attempt)  # saying it twice is harmless
             raise
 
-    async def _settle_in_time(self, delivery: Delivery, decision: Decision, attempt: Attempt | None) -> None:
+    async def _settle_in_time(self, delivery: Delivery, decision: Decision, attempt: Attempt | None) -> Decision:
         """Settle however long NATS takes, but where a stop can't wait."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(self.last_word_by):
-                await self._carry_out(delivery, decision, attempt)
+                return await self._carry_out(delivery, decision, attempt)
+        return decision
 
-    async def _carry_out(self, delivery: Delivery, decision: Decision, attempt: Attempt | None) -> None:
+    async def _carry_out(self, delivery: Delivery, decision: Decision, attempt: Attempt | None) -> Decision:
         match decision:
             case Ack():
                 await delivery.ack()
@@ -134,21 +143,21 @@ class Handling:
                     self._take_note(delivery, attempt, counts=counts)
                     self.attempts.park(delivery)
                 else:
-                    await delivery.nak(after_s)
+                    await delivery.nak(0.0 if self._hold_retries else after_s)
                     self._take_note(delivery, attempt, counts=counts)
             case DeadLetter(cause, reason):
-                if await self._bury(delivery, reason, attempt):
-                    await delivery.term(reason)
-                    self.attempts.forget(delivery)
-                    self._sidecar.metrics.dead_letters(self._actor.event, self._actor.name, cause).inc()
-                    self._respond(delivery.message, reason)
-                else:
-                    await delivery.nak(UNSTORED_DEAD_LETTER_PAUSE_S)
-                    self._take_note(delivery, attempt, counts=True)
+                if not await self._bury(delivery, reason, attempt):
+                    later = Retry(UNSTORED_DEAD_LETTER_PAUSE_S, counts=True)
+                    return await self._carry_out(delivery, later, attempt)
+                await delivery.term(reason)
+                self.attempts.forget(delivery)
+                self._sidecar.metrics.dead_letters(self._actor.event, self._actor.name, cause).inc()
+                self._respond(delivery.message, reason)
             case Pause(reason):
                 await self.pause_actor(reason)
                 await delivery.nak()
                 self._take_note(delivery, attempt, counts=False)
+        return decision
 
     def _take_note(self, delivery: Delivery, attempt: Attempt | None, *, counts: bool) -> None:
         """Remember of a delivery that comes again whether there was an attempt, and whether it counts."""

@@ -30,6 +30,9 @@ class Intake(Protocol):
     def receive(self, delivery: Delivery) -> None:
         """Take a delivery, which is not held yet."""
 
+    def look(self) -> None:
+        """See whether what is held and has not been started can start now: the gate may have opened."""
+
     async def hand_back(self) -> None:
         """Hand back what has not been started: the actor stops. Nothing is received any more."""
 
@@ -75,6 +78,9 @@ class SingleIntake:
             return
         self._unstarted += 1
         self._start(self._carry(delivery), str(delivery.message.sequence))
+
+    def look(self) -> None:
+        """Nothing waits here for the gate."""
 
     async def hand_back(self) -> None:
         """Nothing waits here: what has no slot yet sees that the actor stops."""

@@ -89,11 +89,14 @@ class MatchTime(Declared):
     """Minutes; empty for all."""
 
 
+_JSON_POINTER = re.compile(r"(/([^/~]|~[01])*)+")  # RFC 6901 section 3, but the whole document is no key
+
+
 class OrderHeader(Declared):
     """The ordering key is a header."""
 
-    header: str
-    """Name of the header, like ce-partitionkey."""
+    header: Annotated[str, Field(min_length=1)]
+    """Name of the header in any case, like ce-partitionkey."""
 
 
 class Batch(Declared):
@@ -213,8 +216,8 @@ class Actor(Declared):
             raise ValueError(
                 "batch needs rate_limit.jobs of 2 at least: a batch that is rejected as a whole is sent again one by one"
             )
-        if isinstance(self.order_by, str) and not self.order_by.startswith("/"):
-            raise ValueError("order_by is a JSON pointer like /parcel_id, or {header: NAME}")
+        if isinstance(self.order_by, str) and not _JSON_POINTER.fullmatch(self.order_by):
+            raise ValueError("order_by is a JSON pointer like /parcel_id (RFC 6901), or {header: NAME}")
         return self
 
     @property

@@ -7,6 +7,7 @@ the actor, the rest belong to one HTTP connection or would lend the emitter an i
 import re
 
 MESSAGE_ID = "Nats-Msg-Id"
+PIN = "Nats-Pin-Id"
 EXPECTED_LAST_SEQUENCE = "Nats-Expected-Last-Sequence"
 TRACE_ID = "Walnats-Trace"
 DELAY = "Walnats-Delay"

@@ -141,6 +141,18 @@ class Metrics:
             ["event", "actor"],
             registry=registry,
         )
+        self._order_reigns = Counter(
+            "walnatsd_order_reigns",
+            "How often this sidecar began to serve an ordered actor.",
+            ["event", "actor"],
+            registry=registry,
+        )
+        self._order_awaited = Gauge(
+            "walnatsd_order_awaited_messages",
+            "Unsettled messages of an ordered actor that others hold; while there are any, this sidecar starts nothing.",
+            ["event", "actor"],
+            registry=registry,
+        )
         self._drift = Gauge(
             "walnatsd_drift",
             "Declared keys that differ in NATS and were not written.",
@@ -173,6 +185,8 @@ class Metrics:
         self.orphans: Callable[[str], Gauge] = cache(self._orphans.labels)
         self.listeners: Callable[[str, str], Gauge] = cache(self._listeners.labels)
         self.late_results: Callable[[str, str], Counter] = cache(self._late_results.labels)
+        self.order_reigns: Callable[[str, str], Counter] = cache(self._order_reigns.labels)
+        self.order_awaited: Callable[[str, str], Gauge] = cache(self._order_awaited.labels)
         self.drift: Callable[[str, str, str], Gauge] = cache(self._drift.labels)
 
     @contextlib.contextmanager
