@@ -10,15 +10,10 @@ from collections.abc import AsyncIterator
 import nats as nats_library
 import orjson
 import pytest
-from aiohttp import web
-from nats.js import JetStreamContext
-from nats.js.errors import NotFoundError
 from structlog.testing import capture_logs
 
 from support.broker import broker, pulling
-from support.daemon import config_text, running
 from support.nats_server import NatsServer
-from support.receiver import Received
 from support.waiting import until
 from walnatsd.broker import pull as module
 from walnatsd.broker.pull import ConsumerGoneError
@@ -213,75 +208,3 @@ async def test_a_cancelled_pull_has_handed_over_all_that_the_server_sent(nats) -
                 while puller.held:
                     await puller.held.pop().nak()
         assert await parts.unsettled() == 500
-
-
-# ---- what the daemon makes of it
-
-
-async def test_a_deleted_consumer_is_restored_and_that_is_said_aloud(nats, receiver) -> None:
-    """The line that says it took the whole daemon down."""
-    actor = {"name": "print", "event": "counts", "url": receiver.url}
-    with capture_logs() as logs:
-        async with running(config_text(nats.url, events=[{"name": "counts"}], actors=[actor])) as sidecar:
-            await sidecar.emit("counts", "1")
-            await receiver.wait_for(1)
-            async with nats.jetstream() as jetstream:
-                await until(lambda: _settled(jetstream))
-                await jetstream.delete_consumer("counts", "print")
-                await until(lambda: _restored(logs))
-                await until(sidecar.is_ready)
-                await sidecar.emit("counts", "2")
-                await receiver.wait_for(2)
-                await until(lambda: _settled(jetstream))
-                await jetstream.delete_stream("counts")
-                await until(lambda: _restored(logs) >= 2)
-                await until(sidecar.is_ready)
-                await sidecar.emit("counts", "3")
-                await receiver.wait_for(3)
-    assert receiver.bodies == [b"1", b"2", b"3"]
-
-
-def _restored(logs: list[dict[str, object]]) -> int:
-    lines = [line for line in logs if "somebody deleted the actor's consumer" in str(line["event"])]
-    assert all((line["event_name"], line["actor"]) == ("counts", "print") for line in lines)
-    return len(lines)
-
-
-async def test_a_job_that_outlives_its_stream_does_not_settle_a_message_of_the_new_one(nats, receiver) -> None:
-    """Both have the same sequence: the new one was taken for a redelivery, and lost."""
-    release = asyncio.Event()
-
-    async def slow(received: Received) -> web.StreamResponse:
-        if received.body == b"old":
-            await release.wait()
-        return web.Response()
-
-    receiver.answer = slow
-    actor = {"name": "print", "event": "counts", "url": receiver.url}
-    async with running(config_text(nats.url, events=[{"name": "counts"}], actors=[actor])) as sidecar:
-        await sidecar.emit("counts", "old")
-        await receiver.wait_for(1)
-        async with nats.jetstream() as jetstream:
-            await jetstream.delete_stream("counts")
-            await until(lambda: _exists(jetstream))
-            assert (await sidecar.emit("counts", "new"))["sequence"] == 1
-            await until(lambda: _handed_out(jetstream))
-            release.set()
-            await receiver.wait_for(2)
-    assert receiver.bodies == [b"old", b"new"]
-
-
-async def _exists(jetstream: JetStreamContext) -> bool:
-    try:
-        await jetstream.consumer_info("counts", "print")
-    except NotFoundError:
-        return False
-    return True
-
-
-async def _handed_out(jetstream: JetStreamContext) -> bool:
-    return (await jetstream.consumer_info("counts", "print")).num_ack_pending == 1
-
-
-async def _settled(jetstream: JetStreamContext) -> bool:
-    return (await jetstream.consumer_info("counts", "print")).num_ack_pending == 0

@@ -58,7 +58,7 @@ class Roster:
         self._events: dict[str, Event] = {}
         self._from_file: set[str | Key] = set()
         self._actors: dict[Key, ActorLoop] = {}
-        self._restoring: set[str] = set()
+        self._restoring: dict[str, asyncio.Task[None]] = {}
         self._holding: dict[str, set[str]] = {}
         self._gates: dict[str, asyncio.Event] = {}
         self._stopping = False
@@ -365,11 +365,10 @@ class Roster:
             try:
                 await restore()
             finally:
-                self._restoring.discard(part)
+                self._restoring.pop(part, None)
 
-        if part not in self._restoring:
-            self._restoring.add(part)
-            self._tasks.create_task(run(), name=f"restore/{part}")
+        if part not in self._restoring and not self._stopping:
+            self._restoring[part] = self._tasks.create_task(run(), name=f"restore/{part}")
 
     async def _restore_event(self, event: Event, reason: str) -> None:
         _log.error("somebody deleted the event's stream; registering it again", event_name=event.name, why=reason)
@@ -428,6 +427,8 @@ class Roster:
         Those that did not are handed back, which takes `hand_back_s` seconds at most.
         """
         self._stopping = True
+        for restoring in list(self._restoring.values()):  # it may be waiting for what never comes
+            restoring.cancel()
         await _all(loop.stop(timeout_s, hand_back_s=hand_back_s) for loop in self._actors.values())
         for loop in self._actors.values():
             _end_listeners(loop, Refusal(Reason.STOPPING, "the daemon is stopping", retry_after_s=1.0))
