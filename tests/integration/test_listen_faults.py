@@ -14,7 +14,7 @@ import walnatsd_client._connection
 from support.daemon import Process, Sidecar, config_text, running
 from support.listener import Request, listener, stream
 from support.nats_server import NatsServer, nats_server
-from support.tcp_proxy import tcp_proxy
+from support.proxy import proxy
 from support.waiting import until
 from walnatsd.servers import grpc as grpc_server
 from walnatsd.servers import grpc_listen
@@ -40,11 +40,15 @@ asyncio.run(main())
 
 def one_actor(nats: NatsServer, **options: object) -> str:
     actor = {"name": "print", "event": "counts", "retry": {"delays": [0.05], "jitter": 0}, "ack_wait": 60}
-    return config_text(nats.url, events=[{"name": "counts"}], actors=[actor | options])
+    return config_text(nats.url, events=[{"name": "counts"}], actors=[actor | options], shutdown_timeout=3)
 
 
 async def listeners(sidecar: Sidecar) -> float:
     return (await sidecar.metrics()).get('walnatsd_listeners{actor="print",event="counts"}', 0)
+
+
+def port_of(sidecar: Sidecar) -> int:
+    return int(sidecar.grpc.rpartition(":")[2])
 
 
 async def is_settled(nats: NatsServer) -> bool:
@@ -112,12 +116,12 @@ async def test_a_listener_whose_connection_is_dead_without_a_word_is_noticed(nat
     monkeypatch.setattr(grpc_server, "KEEPALIVE_TIMEOUT_S", 0.3)
     async with (
         running(one_actor(nats)) as sidecar,
-        tcp_proxy(sidecar.grpc) as proxy,
-        listener(proxy.address) as silent,
+        proxy(port_of(sidecar)) as between,
+        listener(f"127.0.0.1:{between.port}") as silent,
     ):
         await sidecar.emit("counts", "7")
         await silent.wait_for(1)
-        proxy.fall_silent()
+        between.pause()
         async with listener(sidecar.grpc) as ours:
             [delivery] = await ours.wait_for(1)
             assert await listeners(sidecar) == 1
@@ -136,14 +140,15 @@ async def test_a_client_notices_a_dead_connection_and_listens_on_another(nats, m
 
     async with (
         running(one_actor(nats)) as sidecar,
-        tcp_proxy(sidecar.grpc) as proxy,
-        walnatsd.connect(proxy.address) as conn,
+        proxy(port_of(sidecar)) as between,
+        walnatsd.connect(f"127.0.0.1:{between.port}") as conn,
     ):
         listening = asyncio.create_task(conn.listen(walnatsd.Actor("print", COUNT, handle)))
         await until(lambda: listeners(sidecar))
-        proxy.fall_silent()
-        await until(lambda: proxy.accepted > 1, what="another connection")
-        await proxy.recover()
+        between.pause()
+        await until(lambda: between.open_connections > 1, what="another connection")
+        await between.cut()
+        between.resume()
         await sidecar.emit("counts", "7")
         await until(lambda: handled == [7])
         listening.cancel()
@@ -180,8 +185,7 @@ async def test_a_listener_that_does_not_read_is_cut_off_and_what_it_had_goes_to_
     assert {delivery.attempt for delivery in ours.deliveries} == {1}
 
 
-async def test_a_listener_that_does_not_read_holds_up_no_stop(roomy_nats, monkeypatch) -> None:
-    monkeypatch.setattr(grpc_server, "SHUTDOWN_TIMEOUT_S", 0.2)
+async def test_a_listener_that_does_not_read_holds_up_no_stop(roomy_nats) -> None:
     config = one_actor(roomy_nats, job_timeout=0.5)
     async with contextlib.AsyncExitStack() as outlasting, asyncio.timeout(30), running(config) as sidecar:
         lazy = await outlasting.enter_async_context(stream(sidecar.grpc))

@@ -66,10 +66,7 @@ def _options() -> list[tuple[str, int]]:
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         ("grpc.keepalive_time_ms", round(KEEPALIVE_S * 1000)),
         ("grpc.keepalive_timeout_ms", round(KEEPALIVE_TIMEOUT_S * 1000)),
-        (
-            "grpc.http2.ping_timeout_ms",
-            round(KEEPALIVE_TIMEOUT_S * 1000),
-        ),  # else a minute, whatever the line above says
+        ("grpc.http2.ping_timeout_ms", round(KEEPALIVE_TIMEOUT_S * 1000)),  # the line above alone leaves it at a minute
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.http2.min_ping_interval_without_data_ms", round(CLIENT_PINGS_S * 1000)),
