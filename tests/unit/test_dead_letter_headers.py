@@ -61,9 +61,10 @@ def test_walnats_own_headers_stay_so_that_a_replay_can_honour_them() -> None:
 
 
 def test_a_message_can_not_write_its_own_obituary() -> None:
-    headers = letter({"walnats-dead-letter-reason": "forged", "Nats-Msg-Id": "dlq:x"})
-    assert headers["walnats-dead-letter-reason"] == "400: no such parcel"
-    assert headers["Nats-Msg-Id"] == "dlq:parcel-sent:print:7:0"
+    """Of another case it stood beside the true one; a long one of another name could never be cut off."""
+    forged = {"walnats-dead-letter-reason": "x", "Walnats-Dead-Letter-Actor": "x", "walnats-dead-letter-own": "x"}
+    assert letter(forged) == letter({})
+    assert letter({"Nats-Msg-Id": "dlq:x"})["Nats-Msg-Id"] == "dlq:parcel-sent:print:7:0"
 
 
 # ---- fitting
@@ -115,14 +116,14 @@ def test_headers_and_payload_may_both_have_to_go() -> None:
 @settings(max_examples=40)
 @given(
     st.dictionaries(st.sampled_from("ABCDEFGH"), st.integers(0, 40_000).map("ü".__mul__)),
-    st.integers(0, 30_000),
+    st.integers(0, 30),
     st.integers(0, 200_000),
     st.integers(4096, 1 << 20),
 )
 def test_the_server_takes_whatever_comes_out(
     headers: dict[str, str], history: int, size: int, max_payload: int
 ) -> None:
-    header = letter(headers, dataclasses.replace(DEATH, history={"attempts": "ü" * history}))
+    header = letter(headers, dataclasses.replace(DEATH, history={"attempts": ["ü" * 1024] * history}))
     kept, payload = fit(header, bytes(size), max_payload)
     assert len(head_of(kept)) <= MAX_HEAD_BYTES
     assert len(head_of(kept)) + len(payload) <= max_payload

@@ -21,8 +21,10 @@ from walnatsd.payload.cloudevents import rfc3339
 
 STREAM = "walnatsd-dead-letters"
 PREFIX = "walnatsd.dead-letter."
-HISTORY = "walnats-dead-letter-history"
-TRUNCATED = "walnats-dead-letter-truncated"
+OWN = "walnats-dead-letter-"
+"""What the names of our own headers begin with; the message's of these names do not stay."""
+HISTORY = f"{OWN}history"
+TRUNCATED = f"{OWN}truncated"
 STORE_BUDGET_S = 15.0
 MAX_HISTORY_LENGTH = 24 * 1024
 """All headers together have 64 KiB in JetStream."""
@@ -76,7 +78,7 @@ def dead_letter_headers(message: Message, death: Death) -> dict[str, str]:
 
     `Nats-*` are renamed, for the server would act on them (`Nats-Expected-*`, `Nats-TTL`, `Nats-Rollup` are refused).
     """
-    header = set_aside(message.headers)
+    header = {name: value for name, value in set_aside(message.headers).items() if not name.lower().startswith(OWN)}
     header |= {
         headers.MESSAGE_ID: f"dlq:{message.stream}:{death.actor}:{message.sequence}:{message.replay}",
         "walnats-dead-letter-reason": one_line(death.reason),
@@ -127,7 +129,7 @@ def fit(header: dict[str, str], payload: bytes, max_payload: int) -> tuple[dict[
     for name in sorted(kept, key=lambda name: lines[name], reverse=True):
         if size <= limit:
             break
-        if name != headers.MESSAGE_ID and not name.startswith("walnats-dead-letter-"):
+        if name != headers.MESSAGE_ID and not name.startswith(OWN):
             size -= lines[name]
             del kept[name]
             gone.append("headers")
