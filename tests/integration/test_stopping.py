@@ -185,6 +185,20 @@ async def test_the_daemon_stops_although_nats_never_came(nats, receiver, tmp_pat
         assert time.monotonic() - began < 10
 
 
+async def test_the_daemon_stops_although_what_is_missing_can_not_be_registered_again(nats, tmp_path) -> None:
+    async with nats.jetstream() as jetstream:
+        await jetstream.add_stream(name="counts", subjects=["counts"], retention="interest")
+        await jetstream.add_stream(name="follow-up", subjects=["follow-up"], retention="interest")
+        may_not_create = config(nats.url, nats={"manage": {"create": False}})
+        impatient = "from walnatsd.api import watch\nwatch.PERIOD_S = 0.1"
+        async with process(tmp_path, may_not_create, prelude=impatient) as daemon:
+            await jetstream.delete_stream("counts")
+            await until(lambda: daemon.said("is missing, and nats.manage.create is false"))
+            began = time.monotonic()
+            assert await daemon.end() == 0
+            assert time.monotonic() - began < 10
+
+
 # ---- the unexpected
 
 FAULTS = {
