@@ -135,7 +135,7 @@ async def running(loaded: Loaded) -> AsyncIterator[Daemon]:
         emitter = Emitter(
             publisher,
             roster.find_event,
-            roster.find_gate,
+            roster.registrar.find_gate,
             outfitter.codecs_for,
             outfitter.schema_for,
             config.emit,

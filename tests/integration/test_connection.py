@@ -12,7 +12,7 @@ from support.doors import both_doors, door, receipt, refusal
 from support.nats_server import NatsServer, nats_server
 from support.receiver import Receiver
 from support.waiting import until
-from walnatsd.api import roster
+from walnatsd.broker import registration
 from walnatsd.broker.registration import register_actor
 
 
@@ -29,7 +29,7 @@ def slowly(monkeypatch: pytest.MonkeyPatch) -> None:
         await asyncio.sleep(0.3)
         return await register_actor(*args)
 
-    monkeypatch.setattr(roster, "register_actor", register)
+    monkeypatch.setattr(registration, "register_actor", register)
 
 
 async def problems(sidecar: Sidecar) -> dict[str, str]:

@@ -85,7 +85,7 @@ class Reload:
         events = [each for each in touched if isinstance(each, Event)]
         actors = [each for each in touched if isinstance(each, Actor)]
         try:
-            problems = await self._roster.check(events, actors)
+            problems = await self._roster.registrar.check(events, actors)
         except BrokerError as error:
             raise Refusal(Reason.NATS_UNAVAILABLE, f"the changes can't be checked now: {error}") from None
         if problems:

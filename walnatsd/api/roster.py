@@ -9,10 +9,11 @@ from typing import Any
 
 import structlog
 
+from walnatsd.api.registrar import Registrar, once, part_of, part_of_actor
 from walnatsd.broker import pauses
-from walnatsd.broker.errors import ApiError, BrokerError
+from walnatsd.broker.errors import BrokerError
 from walnatsd.broker.jetstream import JetStream
-from walnatsd.broker.registration import Registered, register_actor, register_event
+from walnatsd.broker.registration import Registered
 from walnatsd.config.settings import Manage
 from walnatsd.dispatch.actor_loop import ActorLoop, Equipment
 from walnatsd.dispatch.sidecar import Sidecar
@@ -24,8 +25,6 @@ from walnatsd.model.refusal import Reason, Refusal
 from walnatsd.observe.health import Health
 from walnatsd.observe.metrics import Metrics
 
-FIRST_PAUSE_S = 0.25
-LONGEST_PAUSE_S = 15.0
 HAND_BACK_S = 2.0
 
 Key = tuple[str, str]
@@ -50,17 +49,13 @@ class Roster:
         metrics: Metrics,
     ) -> None:
         self._jetstream = jetstream
-        self._manage = manage
         self._sidecar = sidecar
         self._equip = equip
-        self._health = health
-        self._metrics = metrics
+        self._registrar = Registrar(sidecar.connection, jetstream, manage, health=health, metrics=metrics)
         self._events: dict[str, Event] = {}
         self._from_file: set[str | Key] = set()
         self._actors: dict[Key, ActorLoop] = {}
         self._restoring: dict[str, asyncio.Task[None]] = {}
-        self._holding: dict[str, set[str]] = {}
-        self._gates: dict[str, asyncio.Event] = {}
         self._stopping = False
 
     @contextlib.asynccontextmanager
@@ -69,32 +64,16 @@ class Roster:
         async with asyncio.TaskGroup() as self._tasks:
             yield
 
+    @property
+    def registrar(self) -> Registrar:
+        """Registers what is declared."""
+        return self._registrar
+
     # ---- what there is
 
     def find_event(self, name: str) -> Event | None:
         """Find a declared event."""
         return self._events.get(name)
-
-    def find_gate(self, event: str) -> asyncio.Event | None:
-        """Find what the emits of an event must wait for; None where they need not.
-
-        JetStream acknowledges a message that nobody is interested in, and does not keep it. So nothing is emitted before
-        the event's actors are registered, or were refused.
-        """
-        return self._gates.get(event)
-
-    def _hold_emits(self, event: str, part: str) -> None:
-        """Let no emit of an event pass until this part of it is registered."""
-        self._holding.setdefault(event, set()).add(part)
-        self._gates.setdefault(event, asyncio.Event())
-
-    def _let_emits(self, event: str, part: str) -> None:
-        """Let emits pass, unless another part of the event is not registered yet."""
-        if holding := self._holding.get(event):
-            holding.discard(part)
-            if not holding:
-                del self._holding[event]
-                self._gates.pop(event).set()
 
     @property
     def events(self) -> Mapping[str, Event]:
@@ -131,26 +110,11 @@ class Roster:
             self._events[event.name] = event
             self._from_file.add(event.name)
             if changed is None or event in changed:
-                self._hold_emits(event.name, f"event {event.name}")
+                self._registrar.hold_emits(event.name, f"event {event.name}")
         for actor in actors:
             self._from_file.add((actor.event, actor.name))
             if changed is None or actor in changed:
-                self._hold_emits(actor.event, _part(actor))
-
-    async def check(self, events: Iterable[Event], actors: Iterable[Actor]) -> list[str]:
-        """See what NATS would not accept of these declarations; nothing is written. Raises BrokerError."""
-        problems = []
-        for event in events:
-            try:
-                await register_event(self._jetstream, event, self._manage, dry_run=True)
-            except Refusal as refusal:
-                problems.append(f"event {event.name}: {refusal.message}")
-        for actor in actors:
-            try:
-                await register_actor(self._jetstream, actor, self._manage, dry_run=True)
-            except Refusal as refusal:
-                problems.append(f"{_part(actor)}: {refusal.message}")
-        return problems
+                self._registrar.hold_emits(actor.event, part_of(actor))
 
     async def replace(
         self, events: Sequence[Event], actors: Sequence[Actor], *, changed: Collection[Event | Actor]
@@ -175,9 +139,8 @@ class Roster:
             self._from_file.discard(name)
             if isinstance(name, str):
                 self._events.pop(name, None)
-            part = f"event {name}" if isinstance(name, str) else _part_of(*name)
-            self._health.clear(part)
-            self._let_emits(name if isinstance(name, str) else name[0], part)
+            part = f"event {name}" if isinstance(name, str) else part_of_actor(*name)
+            self._registrar.forget(name if isinstance(name, str) else name[0], part)
         self.declare(events, actors, changed=changed)
         await self.register_file(
             [event for event in events if event in changed], [actor for actor in actors if actor in changed]
@@ -205,11 +168,11 @@ class Roster:
 
     async def _bring_up_event(self, event: Event, actors: Iterable[Actor]) -> None:
         """Register an event, then its actors. Those of other events don't wait for it."""
-        await self._register_event(event)
+        await self._registrar.register_event(event)
         await _all(self._bring_up(actor) for actor in actors)
 
     async def _bring_up(self, actor: Actor) -> None:
-        registered = await self._register_actor(actor)
+        registered = await self._registrar.register_actor(actor)
         self._start(actor, registered)
 
     # ---- over gRPC
@@ -228,7 +191,7 @@ class Roster:
                     Reason.CONFLICT,
                     f"{event.name!r} and {other.name!r} map to one stream, {event.stream!r}; rename one",
                 )
-        registered = await _once(self._write_event(event))
+        registered = await once(self._registrar.write_event(event))
         self._events[event.name] = event
         return registered
 
@@ -243,76 +206,12 @@ class Roster:
             return Registered(drift=("the config file declares this actor; the registration changed nothing",))
         if actor.event not in self._events:
             raise Refusal(Reason.UNKNOWN_EVENT, f"the event {actor.event!r} is not declared; register it first")
-        registered = await _once(self._write_actor(actor))
+        registered = await once(self._registrar.write_actor(actor))
         running = self._actors.get(key)
         if running is not None and running.actor != actor:
             await self._end(running, _replaced(*key))
         self._start(actor, registered)
         return registered
-
-    # ---- both
-
-    async def _register_event(self, event: Event) -> None:
-        """Register an event, however often that takes."""
-        await self._until_registered(event.name, f"event {event.name}", lambda: self._write_event(event))
-
-    async def _register_actor(self, actor: Actor) -> Registered:
-        """Register an actor, however often that takes."""
-        return await self._until_registered(actor.event, _part(actor), lambda: self._write_actor(actor))
-
-    async def _write_event(self, event: Event) -> Registered:
-        registered = await register_event(self._jetstream, event, self._manage)
-        self.report("event", event.name, "", registered)
-        return registered
-
-    async def _write_actor(self, actor: Actor) -> Registered:
-        registered = await register_actor(self._jetstream, actor, self._manage)
-        self.report("actor", actor.event, actor.name, registered)
-        return registered
-
-    def report(self, kind: str, event: str, actor: str, registered: Registered) -> None:
-        """Say what a registration did and what it left different."""
-        self._metrics.drift(kind, event, actor).set(len(registered.drift))
-        names = {"event_name": event, "actor": actor} if actor else {"event_name": event}
-        if registered.created:
-            _log.info(f"created the {kind} in NATS", **names)
-        if registered.updated:
-            _log.info(f"updated the {kind} in NATS", **names, keys=list(registered.updated))
-        for difference in registered.drift:
-            _log.warning(f"the {kind} in NATS differs from its declaration", **names, difference=difference)
-
-    async def _until_registered(
-        self, event: str, part: str, register: Callable[[], Awaitable[Registered]]
-    ) -> Registered:
-        """Register, again and again. What stands in the way is a health problem until it is gone.
-
-        The event's emits wait meanwhile, but not for what is refused.
-        """
-        self._hold_emits(event, part)
-        try:
-            return await self._try_to_register(event, part, register)
-        finally:
-            self._let_emits(event, part)
-
-    async def _try_to_register(
-        self, event: str, part: str, register: Callable[[], Awaitable[Registered]]
-    ) -> Registered:
-        pause_s = FIRST_PAUSE_S
-        while True:
-            self._health.set_problem(part, "not registered in NATS yet")
-            await self._sidecar.connection.wait_connected()
-            try:
-                registered = await register()
-            except (Refusal, BrokerError) as error:
-                self._health.set_problem(part, str(error))
-                _log.error("can't register; trying again", part=part, why=str(error), after_s=pause_s)
-                if isinstance(error, Refusal):
-                    self._let_emits(event, part)
-                await asyncio.sleep(pause_s)
-                pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
-            else:
-                self._health.clear(part)
-                return registered
 
     # ---- actors
 
@@ -348,13 +247,13 @@ class Roster:
             why=reason,
         )
         event = self._events[actor.event]
-        self._hold_emits(event.name, _part(actor))
-        await self._register_event(event)
-        await self._register_actor(actor)
+        self._registrar.hold_emits(event.name, part_of(actor))
+        await self._registrar.register_event(event)
+        await self._registrar.register_actor(actor)
 
     def restore_later(self, actor: Actor, reason: str) -> None:
         """Have `restore` done, unless it is under way."""
-        self._once_at_a_time(_part(actor), functools.partial(self.restore, actor, reason))
+        self._once_at_a_time(part_of(actor), functools.partial(self.restore, actor, reason))
 
     def restore_event(self, event: Event, reason: str) -> None:
         """Have an event registered again, and its actors with it, unless that is under way."""
@@ -374,10 +273,10 @@ class Roster:
         _log.error("somebody deleted the event's stream; registering it again", event_name=event.name, why=reason)
         actors = [loop.actor for (of, _), loop in self._actors.items() if of == event.name]
         for actor in actors:
-            self._hold_emits(event.name, _part(actor))
-        await self._register_event(event)
+            self._registrar.hold_emits(event.name, part_of(actor))
+        await self._registrar.register_event(event)
         for actor in actors:
-            await self._register_actor(actor)
+            await self._registrar.register_actor(actor)
 
     async def pause(self, event: str, name: str, reason: str, until: dt.datetime | None = None) -> bool:
         """Pause an actor: for all sidecars, until the given time or for ever.
@@ -435,15 +334,6 @@ class Roster:
         self._actors.clear()
 
 
-async def _once(registration: Awaitable[Registered]) -> Registered:
-    try:
-        return await registration
-    except ApiError as error:
-        raise Refusal(Reason.CONFLICT, str(error)) from None
-    except BrokerError as error:
-        raise Refusal(Reason.NATS_UNAVAILABLE, str(error), retry_after_s=1.0) from None
-
-
 async def _all(work: Iterable[Awaitable[object]]) -> None:
     async with asyncio.TaskGroup() as tasks:
         for each in work:
@@ -461,11 +351,3 @@ def _gone(event: str, name: str) -> Refusal:
 
 def _replaced(event: str, name: str) -> Refusal:
     return Refusal(Reason.REPLACED, f"the actor {name!r} of {event!r} was declared anew; come again")
-
-
-def _part(actor: Actor) -> str:
-    return _part_of(actor.event, actor.name)
-
-
-def _part_of(event: str, name: str) -> str:
-    return f"actor {name} of {event}"
