@@ -1,11 +1,18 @@
 """AsyncAPI 3.0 (https://www.asyncapi.com/docs/reference/specification/v3.0.0)."""
 
+import re
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-from walnatsd.describe.system import Service, System
+from walnatsd.describe.draft_07 import as_draft_07
+from walnatsd.describe.system import Service, System, clocks_of
+from walnatsd.model import headers
 from walnatsd.model.actor import Actor
-from walnatsd.model.event import Event
-from walnatsd.payload.schemas import inlined_json_schema
+from walnatsd.model.event import Event, Schema
+from walnatsd.payload.protobuf_text import proto_text
+from walnatsd.payload.schema_files import open_message
 
 VERSION = "3.0.0"
 _JSON_SCHEMA = "application/schema+json;version=draft-07"
@@ -23,32 +30,55 @@ def asyncapi(system: System, *, title: str, version: str) -> dict[str, Any]:
     Raises:
         ValueError: A schema can't be read.
     """
+    keys = _keys(service.name for service in system.services)
     operations = {}
     for name in system.events:
         for service in system.emitters(name):
-            operations[_id("emit", service.name, name)] = _emit(service, name)
+            operations[f"emit.{keys[service.name]}.{name}"] = _emit(service, name)
     for service, actor in system.actors():
-        operations[_id("act", service.name, actor.event, actor.name)] = _act(service, actor)
-    return {
+        operations[f"act.{keys[service.name]}.{actor.event}.{actor.name}"] = _act(service, actor)
+    events = system.events.values()
+    schemas = {event.name: event.payload_schema for event in events if event.payload_schema is not None}
+    components: dict[str, Any] = {"messages": {event.name: _message(event) for event in events}}
+    if schemas:
+        components["schemas"] = {name: _schema(name, schema) for name, schema in schemas.items()}
+    document: dict[str, Any] = {
         "asyncapi": VERSION,
         "info": {"title": title, "version": version},
-        "defaultContentType": "application/json",
-        "servers": {"nats": {"host": "127.0.0.1:4222", "protocol": "nats", "description": "Beside each service."}},
-        "channels": {_id(name): _channel(event) for name, event in system.events.items()},
+        "defaultContentType": headers.DEFAULT_CONTENT_TYPE,
+        "servers": _servers(system),
+        "channels": {event.name: _channel(event) for event in events},
         "operations": operations,
-        "components": {"messages": {_id(name): _message(event) for name, event in system.events.items()}},
+        "components": components,
     }
+    return {key: value for key, value in document.items() if value != {}}
 
 
-def _id(*parts: str) -> str:
-    """Make a key: AsyncAPI allows letters, digits, `.`, `-` and `_`."""
-    return ".".join("".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "-" for c in part) for part in parts)
+def _keys(services: Iterable[str]) -> dict[str, str]:
+    """Give each service a key: AsyncAPI allows letters, digits, `.`, `-` and `_`; events and actors have no others."""
+    keys: dict[str, str] = {}
+    for name in services:
+        key = stem = re.sub(r"[^A-Za-z0-9_-]", "-", name)
+        number = 2
+        while key in keys.values():
+            key, number = f"{stem}-{number}", number + 1
+        keys[name] = key
+    return keys
+
+
+def _servers(system: System) -> dict[str, Any]:
+    addresses = dict.fromkeys(address for service in system.services for address in service.servers)
+    servers = {}
+    for number, address in enumerate(addresses, start=1):
+        parts = urlsplit(address if "://" in address else f"nats://{address}")
+        servers[f"nats-{number}" if number > 1 else "nats"] = {"host": parts.netloc, "protocol": parts.scheme}
+    return servers
 
 
 def _channel(event: Event) -> dict[str, Any]:
     channel: dict[str, Any] = {
         "address": event.name,
-        "messages": {_id(event.name): {"$ref": f"#/components/messages/{_id(event.name)}"}},
+        "messages": {event.name: {"$ref": f"#/components/messages/{event.name}"}},
     }
     return channel | ({"description": event.description} if event.description else {})
 
@@ -57,37 +87,49 @@ def _message(event: Event) -> dict[str, Any]:
     message: dict[str, Any] = {"name": event.name, "title": event.name}
     if event.description:
         message["summary"] = event.description
-    schema = event.payload_schema
-    if schema is not None and schema.json_schema is not None:
-        message["payload"] = {"schemaFormat": _JSON_SCHEMA, "schema": inlined_json_schema(schema.json_schema)}
-    elif schema is not None:
-        message["contentType"] = "application/x-protobuf"
-        message["payload"] = {"schemaFormat": _PROTOBUF, "schema": schema.message}
+    if event.payload_schema is not None:
+        message["payload"] = {"$ref": f"#/components/schemas/{event.name}"}
+        if event.payload_schema.protobuf is not None:
+            message["contentType"] = "application/x-protobuf"
     if event.example is not None:
         message["examples"] = [{"payload": event.example}]
     return message
 
 
+def _schema(name: str, schema: Schema) -> dict[str, Any]:
+    if schema.json_schema is not None:
+        place = f"#/components/schemas/{name}/schema"
+        return {"schemaFormat": _JSON_SCHEMA, "schema": as_draft_07(schema.json_schema, place)}
+    assert schema.protobuf is not None
+    assert schema.message is not None
+    file = open_message(Path(schema.protobuf), schema.message).file
+    return {"schemaFormat": _PROTOBUF, "schema": f"// The message is {schema.message}.\n{proto_text(file)}"}
+
+
 def _emit(service: Service, event: str) -> dict[str, Any]:
-    return {
-        "action": "send",
-        "channel": {"$ref": f"#/channels/{_id(event)}"},
-        "title": f"{service.name} emits {event}",
-        "messages": [_message_of(event)],
-        "tags": [{"name": service.name}],
-    }
+    operation = _operation("send", service, event, f"{service.name} emits {event}")
+    clocks = clocks_of(service, event)
+    return operation | ({"description": f"By the clock: {', '.join(clocks)}."} if clocks else {})
 
 
 def _act(service: Service, actor: Actor) -> dict[str, Any]:
-    operation: dict[str, Any] = {
-        "action": "receive",
-        "channel": {"$ref": f"#/channels/{_id(actor.event)}"},
-        "title": f"{service.name}: {actor.name}",
-        "messages": [_message_of(actor.event)],
+    operation = _operation("receive", service, actor.event, f"{service.name}: {actor.name}")
+    if actor.description:
+        operation["description"] = actor.description
+    if actor.responds:
+        where = {
+            "location": f"$message.header#/{headers.REPLY}",
+            "description": "Where the emitter waits for the answer.",
+        }
+        operation["reply"] = {"address": where}
+    return operation
+
+
+def _operation(action: str, service: Service, event: str, title: str) -> dict[str, Any]:
+    return {
+        "action": action,
+        "channel": {"$ref": f"#/channels/{event}"},
+        "title": title,
+        "messages": [{"$ref": f"#/channels/{event}/messages/{event}"}],
         "tags": [{"name": service.name}],
     }
-    return operation | ({"description": actor.description} if actor.description else {})
-
-
-def _message_of(event: str) -> dict[str, str]:
-    return {"$ref": f"#/channels/{_id(event)}/messages/{_id(event)}"}

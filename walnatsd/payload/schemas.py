@@ -5,13 +5,11 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import unquote, urlsplit
 
 from walnatsd.model.event import Schema
+from walnatsd.payload.schema_files import INSTALL, MAX_ERROR_LENGTH, first_line, open_message, read_json, read_uri
 
 MAX_ERRORS = 5
-MAX_ERROR_LENGTH = 300
-INSTALL = "needs the extra jsonschema; install it with: pip install 'walnatsd[jsonschema]'"
 
 
 class SchemaError(Exception):
@@ -54,24 +52,22 @@ class JsonSchema:
             import jsonschema_rs  # noqa: PLC0415 - optional, and 6 MB of memory
         except ImportError:
             raise ValueError(INSTALL) from None
-        schema = _read_json(path)
+        schema = read_json(path)
         try:
             jsonschema_rs.meta.validate(schema)
-            self._validator = jsonschema_rs.validator_for(
-                schema, retriever=_read_uri, base_uri=path.absolute().as_uri()
-            )
+            self._validator = jsonschema_rs.validator_for(schema, retriever=read_uri, base_uri=path.absolute().as_uri())
         except jsonschema_rs.ValidationError as error:
-            place = _pointer(error.instance_path)
+            place = pointer(error.instance_path)
             raise ValueError(f"{path} is no JSON Schema: {place or 'the top'}: {error.message}") from None
         except (ValueError, jsonschema_rs.ReferencingError) as error:
-            raise ValueError(f"{path} can't be used as a JSON Schema: {_first_line(error)}") from None
+            raise ValueError(f"{path} can't be used as a JSON Schema: {first_line(error)}") from None
 
     def check(self, payload: bytes, content_type: str) -> None:  # noqa: ARG002 - JSON is wanted, whatever it is called
         """See that a payload is JSON that fits; raises SchemaError."""
         try:
             value = json.loads(payload)
         except (ValueError, RecursionError) as error:
-            raise SchemaError(f"the payload is not JSON: {_first_line(error)}") from None
+            raise SchemaError(f"the payload is not JSON: {first_line(error)}") from None
         found = list(itertools.islice(self._validator.iter_errors(value), MAX_ERRORS + 1))
         words = [_in_words(each) for each in found[:MAX_ERRORS]] + ["and more"] * (len(found) > MAX_ERRORS)
         if words:
@@ -82,27 +78,11 @@ class Protobuf:
     """A message of a compiled descriptor set (`protoc --include_imports -o FILE`)."""
 
     def __init__(self, path: Path, message: str) -> None:
-        from google.protobuf import (  # noqa: PLC0415 - the daemon without schemas does without
-            descriptor_pb2,
-            descriptor_pool,
-            json_format,
-            message_factory,
-        )
+        descriptor = open_message(path, message)
+        from google.protobuf import json_format, message_factory  # noqa: PLC0415 - without schemas nobody needs it
         from google.protobuf.message import DecodeError  # noqa: PLC0415
 
-        pool = descriptor_pool.DescriptorPool()
-        try:
-            for file in descriptor_pb2.FileDescriptorSet.FromString(path.read_bytes()).file:
-                pool.Add(file)
-            self._message: Any = message_factory.GetMessageClass(pool.FindMessageTypeByName(message))
-        except DecodeError:
-            raise ValueError(f"{path} is no descriptor set; make it with: protoc --include_imports -o FILE …") from None
-        except KeyError:
-            raise ValueError(
-                f"{path} has no message {message!r}, or lacks what it imports (--include_imports)"
-            ) from None
-        except TypeError as error:
-            raise ValueError(f"{path} can't be used: {_first_line(error)}") from None
+        self._message: Any = message_factory.GetMessageClass(descriptor)
         self._from_json: Callable[..., Any] = json_format.Parse
         self._errors = (DecodeError, json_format.ParseError)
         self._name = message
@@ -116,53 +96,17 @@ class Protobuf:
             else:
                 message.ParseFromString(payload)
         except (*self._errors, UnicodeDecodeError) as error:
-            raise SchemaError(f"the payload is no {self._name}: {_first_line(error)}") from None
+            raise SchemaError(f"the payload is no {self._name}: {first_line(error)}") from None
         if not message.IsInitialized():
             missing = ", ".join(message.FindInitializationErrors())
             raise SchemaError(f"the payload is no {self._name}: {missing} is missing")
 
 
-def inlined_json_schema(path: str) -> Any:
-    """Read a JSON Schema with what it refers to written in place; what refers to itself stays a reference.
-
-    Raises:
-        ValueError: It can't be read; in words.
-    """
-    import jsonschema_rs  # noqa: PLC0415 - optional
-
-    schema = _read_json(Path(path))
-    try:
-        return jsonschema_rs.dereference(schema, retriever=_read_uri, base_uri=Path(path).absolute().as_uri())
-    except (ValueError, jsonschema_rs.ReferencingError) as error:
-        raise ValueError(f"{path}: {_first_line(error)}") from None
-
-
 def _in_words(error: Any) -> str:
-    place = _pointer(error.instance_path)
+    place = pointer(error.instance_path)
     return (f"{place}: " if place else "") + str(error.message)[:MAX_ERROR_LENGTH]
 
 
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_bytes())
-    except OSError as error:
-        raise ValueError(f"can't read {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {_first_line(error)}") from None
-
-
-def _read_uri(uri: str) -> Any:
-    """Read what a `$ref` points to; the file system is all there is."""
-    parts = urlsplit(uri)
-    if parts.scheme != "file":
-        raise ValueError(f"$ref to {uri}: schemas are read from files only")
-    return _read_json(Path(unquote(parts.path)))
-
-
-def _pointer(path: list[str | int]) -> str:
+def pointer(path: list[str | int]) -> str:
     """Write a place as a JSON pointer (RFC 6901)."""
     return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in path)
-
-
-def _first_line(error: object) -> str:
-    return str(error).partition("\n")[0][:MAX_ERROR_LENGTH] or type(error).__name__
