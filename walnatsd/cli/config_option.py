@@ -1,7 +1,7 @@
 """The `-c FILE` option and what happens when the file is bad."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import click
 
@@ -22,11 +22,21 @@ config_option = click.option(
 
 def load_or_exit(file: str | None, environ: Mapping[str, str]) -> Loaded:
     """Load the config; print all that is wrong with it and exit with 2 where it can't be used."""
-    try:
-        loaded = load(file, environ)
-    except ConfigError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(BAD_CONFIG)
+    [loaded] = load_all_or_exit([lambda: load(file, environ)])
     for warning in loaded.warnings:
         click.echo(f"warning: {warning}", err=True)
+    return loaded
+
+
+def load_all_or_exit(loads: Iterable[Callable[[], Loaded]]) -> list[Loaded]:
+    """Load several files; print all that is wrong with any of them and exit with 2 where one can't be used."""
+    loaded, bad = [], False
+    for each in loads:
+        try:
+            loaded.append(each())
+        except ConfigError as error:
+            click.echo(f"error: {error}", err=True)
+            bad = True
+    if bad:
+        sys.exit(BAD_CONFIG)
     return loaded

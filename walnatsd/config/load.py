@@ -2,7 +2,7 @@
 
 import copy
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,10 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from walnatsd.config import checks, environment, yaml_file
-from walnatsd.config.problems import NO_FILE, ConfigError, Location, Problem, real_location, translate
+from walnatsd.config.problems import NO_FILE, ConfigError, Location, Problem, real_location, translate, with_sources
 from walnatsd.config.secrets import Secrets, read_secret
 from walnatsd.config.settings import Config
-from walnatsd.config.usable import what_is_unusable
+from walnatsd.config.usable import what_is_unusable, what_is_unusable_in_declarations
 from walnatsd.model.declared import Secret
 
 _REQUIRED = frozenset({"name", "event"})
@@ -35,6 +35,8 @@ class Loaded:
     """Where it was loaded from."""
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
     """The environment it was loaded with."""
+    lines: Mapping[Location, int] = field(default_factory=dict, repr=False)
+    """The line of each key and item of the file."""
 
     def again(self) -> "Loaded":
         """Load the same file again, with the same environment; raises ConfigError."""
@@ -51,16 +53,33 @@ def load(file: str | None, environ: Mapping[str, str] = os.environ) -> Loaded:
         file = DEFAULT_FILE
     if file is None:
         return load_text("", file=None, environ=environ)
+    return load_text(_read(file), file=file, environ=environ)
+
+
+def load_declarations(file: str) -> Loaded:
+    """Load a file for what it declares, where nothing is connected to anything.
+
+    The environment adds nothing, and no secret, certificate or credentials file is looked at: they need not be there. The
+    schemas of events are; they must.
+
+    Raises:
+        ConfigError: With all problems at once.
+    """
+    return load_text(_read(file), file=file, environ={}, declarations_only=True)
+
+
+def _read(file: str) -> str:
     try:
-        text = Path(file).read_text(encoding="utf-8")
+        return Path(file).read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError([Problem((), f"can't read it: {error.strerror}")], file) from None
     except UnicodeDecodeError:
         raise ConfigError([Problem((), "it is not UTF-8 text")], file) from None
-    return load_text(text, file=file, environ=environ)
 
 
-def load_text(text: str, *, file: str | None, environ: Mapping[str, str] = os.environ) -> Loaded:
+def load_text(
+    text: str, *, file: str | None, environ: Mapping[str, str] = os.environ, declarations_only: bool = False
+) -> Loaded:
     """Load the config from text; relative paths are relative to the folder of `file`.
 
     Raises:
@@ -82,20 +101,21 @@ def load_text(text: str, *, file: str | None, environ: Mapping[str, str] = os.en
     def see_secret(secret: Secret) -> None:
         values[secret] = read_secret(secret, environ)
 
-    context = {"base_dir": base_dir, "see_file": _see_file, "see_secret": see_secret}
+    looks = {} if declarations_only else {"see_file": _see_file, "see_secret": see_secret}
     try:
-        config = Config.model_validate(data, context=context)
+        config = Config.model_validate(data, context={"base_dir": base_dir} | looks)
     except ValidationError as error:
         errors = error.errors()
         problems += translate([*errors, *_broken_rules_of_declarations(data, errors)], data, Config)
     else:
-        problems += what_is_unusable(config, values)
+        problems += what_is_unusable_in_declarations(config, values)
+        problems += () if declarations_only else what_is_unusable(config, values)
     problems += checks.declarations_fit(data)
     problems += checks.listens_safely(data)
     problems += checks.not_supported_yet(data)
     if problems or config is None:
-        raise ConfigError(_with_sources(problems, lines, origins), file)
-    return Loaded(config, Secrets(values), tuple(warnings), file, environ)
+        raise ConfigError(with_sources(problems, lines, origins), file)
+    return Loaded(config, Secrets(values), tuple(warnings), file, environ, lines)
 
 
 def _broken_rules_of_declarations(data: dict[str, Any], errors: list[ErrorDetails]) -> list[ErrorDetails]:
@@ -138,23 +158,3 @@ def _see_file(path: str) -> None:
         readable = False
     if not readable:
         raise PydanticCustomError(NO_FILE, "there is no readable file {path}", {"path": path[:200]})
-
-
-def _with_sources(
-    problems: list[Problem], lines: Mapping[Location, int], origins: Mapping[Location, str]
-) -> Iterator[Problem]:
-    """Add the line or the environment variable that each problem comes from, in the order of the file."""
-    placed = []
-    for problem in problems:
-        nearest = next((at for at in _upwards(problem.location) if at in lines), None)
-        line = lines[nearest] if nearest is not None else 0
-        variable = next((origins[at] for at in _upwards(problem.location) if at in origins), "")
-        source = problem.source or variable or (f"line {line}" if line else "")
-        placed.append((line, Problem(problem.location, problem.message, source)))
-    return (problem for _, problem in sorted(placed, key=lambda pair: pair[0]))
-
-
-def _upwards(location: Location) -> Iterator[Location]:
-    while location:
-        yield location
-        location = location[:-1]

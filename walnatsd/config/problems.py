@@ -5,7 +5,7 @@ import difflib
 import math
 import re
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,6 +68,30 @@ class ConfigError(Exception):
         super().__init__(
             "\n".join([f"{file or 'the configuration'} can't be used:", *(f"  {p}" for p in self.problems)])
         )
+
+
+def with_sources(
+    problems: Iterable[Problem], lines: Mapping[Location, int], origins: Mapping[Location, str]
+) -> Iterator[Problem]:
+    """Add the line or the environment variable that each problem comes from, in the order of the file."""
+    placed = []
+    for problem in problems:
+        line = line_of(problem.location, lines)
+        variable = next((origins[at] for at in _upwards(problem.location) if at in origins), "")
+        source = problem.source or variable or (f"line {line}" if line else "")
+        placed.append((line, Problem(problem.location, problem.message, source)))
+    return (problem for _, problem in sorted(placed, key=lambda pair: pair[0]))
+
+
+def line_of(location: Location, lines: Mapping[Location, int]) -> int:
+    """Find the line of a place, or of the nearest place above it that has one; 0 where none has."""
+    return next((lines[at] for at in _upwards(location) if at in lines), 0)
+
+
+def _upwards(location: Location) -> Iterator[Location]:
+    while location:
+        yield location
+        location = location[:-1]
 
 
 def render(location: Location) -> str:

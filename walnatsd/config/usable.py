@@ -1,9 +1,8 @@
 """Trying out what a config refers to, so that what can't be used is found before anything starts."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-
-import orjson
 
 from walnatsd.config import checks
 from walnatsd.config.problems import Location, Problem
@@ -21,21 +20,40 @@ Trial = tuple[Location, Callable[[], object]]
 
 
 def what_is_unusable(config: Config, values: Mapping[Secret, str]) -> Iterator[Problem]:
-    """Find certificates, keys, headers and expressions that can't be used.
+    """Find certificates, keys and headers that can't be used.
 
     Args:
         config: The settings.
         values: The secrets that could be read; one that could not is a problem of its own.
     """
-    for location, trial in _trials(config, values):
+    yield from _failed(_trials(config, values))
+
+
+def what_is_unusable_in_declarations(config: Config, values: Mapping[Secret, str]) -> Iterator[Problem]:
+    """Find schemas, examples, codecs and expressions that can't be used."""
+    yield from _failed(_declaration_trials(config, values))
+    for index, actor in enumerate(config.actors):
+        yield from checks.expressions_compile(actor, ("actors", index))
+
+
+def _failed(trials: Iterator[Trial]) -> Iterator[Problem]:
+    for location, trial in trials:
         try:
             trial()
         except KeyError:
             continue
         except ValueError as error:
             yield Problem(location, str(error))
-    for index, actor in enumerate(config.actors):
-        yield from checks.expressions_compile(actor, ("actors", index))
+
+
+def _declaration_trials(config: Config, values: Mapping[Secret, str]) -> Iterator[Trial]:
+    for index, event in enumerate(config.events):
+        if event.payload_schema is not None:
+            yield ("events", index, "schema"), partial(open_schema, event.payload_schema)
+        if event.example is not None:
+            yield ("events", index, "example"), partial(_try_example, event)
+        for number, codec in enumerate(event.codecs):
+            yield ("events", index, "codecs", number), partial(open_codecs, [codec], values.__getitem__)
 
 
 def _trials(config: Config, values: Mapping[Secret, str]) -> Iterator[Trial]:
@@ -44,13 +62,6 @@ def _trials(config: Config, values: Mapping[Secret, str]) -> Iterator[Trial]:
     for name in ("credentials_file", "nkey_seed_file"):
         if getattr(config.nats, name) is not None:
             yield ("nats", name), _try_nkeys
-    for index, event in enumerate(config.events):
-        if event.payload_schema is not None:
-            yield ("events", index, "schema"), partial(open_schema, event.payload_schema)
-            if event.example is not None and event.payload_schema.json_schema is not None:
-                yield ("events", index, "example"), partial(_try_example, event)
-        for number, codec in enumerate(event.codecs):
-            yield ("events", index, "codecs", number), partial(open_codecs, [codec], values.__getitem__)
     for index, actor in enumerate(config.actors):
         yield from _actor_trials(actor, ("actors", index), values)
 
@@ -65,13 +76,18 @@ def _actor_trials(actor: Actor, location: Location, values: Mapping[Secret, str]
 
 
 def _try_example(event: Event) -> None:
-    assert event.payload_schema is not None
+    try:
+        payload = json.dumps(event.example, allow_nan=False).encode()
+    except ValueError:
+        raise ValueError("is no JSON, which has neither .nan nor .inf") from None
+    if event.payload_schema is None or event.payload_schema.json_schema is None:
+        return
     try:
         schema = open_schema(event.payload_schema)
     except ValueError:
         return  # that is a problem of its own
     try:
-        schema.check(orjson.dumps(event.example), DEFAULT_CONTENT_TYPE)
+        schema.check(payload, DEFAULT_CONTENT_TYPE)
     except SchemaError as error:
         raise ValueError(f"does not fit the schema: {error}") from None
 

@@ -57,9 +57,14 @@ def _options(kind: str, description: str | None) -> str:
 
 
 def _key(*parts: str) -> str:
-    return _text(" ".join(parts))
+    return _quoted(" ".join(parts))
 
 
 def _text(text: str) -> str:
+    """Write what is shown: without what can't stand in a picture."""
+    return _quoted("".join(sign if sign.isprintable() or sign == "\n" else " " for sign in text))
+
+
+def _quoted(text: str) -> str:
     """Write a quoted string: D2 takes JSON's escapes, and would substitute `${…}`."""
     return json.dumps(text, ensure_ascii=False).replace("$", "\\$")

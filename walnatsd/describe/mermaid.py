@@ -53,4 +53,5 @@ def _lines(system: System, title: str) -> Iterator[str]:
 
 def _text(text: str) -> str:
     """Write a quoted label. Mermaid reads markdown, directives, HTML and entities in it, so signs are written as codes."""
-    return '"' + re.sub(r"[^\w .,-]", lambda sign: f"#{ord(sign[0])};", " ".join(text.split())) + '"'
+    line = " ".join(text.split()) or " "  # an empty label is no label
+    return '"' + re.sub(r"[^\w .,-]", lambda sign: f"#{ord(sign[0])};", line) + '"'
