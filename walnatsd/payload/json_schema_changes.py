@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from walnatsd.payload.schema_change import SchemaChange, breaking, compatible
-from walnatsd.payload.schema_files import Subschema, bundled, inlined
+from walnatsd.payload.schema_files import Subschema, bundled, first_line, inlined
 
 _TYPES = frozenset({"null", "boolean", "object", "array", "number", "string", "integer"})
 _LOWEST = ("minLength", "minItems", "minProperties")
@@ -44,7 +44,12 @@ def json_schema_changes(old: Subschema, new: Subschema) -> list[SchemaChange]:
     Raises:
         ValueError: A reference leads nowhere; in words.
     """
-    return _Comparison().compare(old, new, "")
+    import jsonschema_rs  # noqa: PLC0415 - optional
+
+    try:
+        return _Comparison().compare(old, new, "")
+    except jsonschema_rs.ReferencingError as error:
+        raise ValueError(first_line(error)) from None
 
 
 class _Comparison:
@@ -169,16 +174,19 @@ class _Comparison:
 
     def _branches(self, old: Subschema, new: Subschema, place: str) -> Iterator[SchemaChange]:
         for keyword in ("allOf", "anyOf", "oneOf"):
-            was, now = _get(old, keyword, []), _get(new, keyword, [])
+            was, now = ([each.part(one) for one in _get(each, keyword, [])] for each in (old, new))
             if len(was) != len(now):
                 yield from _judged(old, new, (keyword,), place)
-            else:
-                for one, other in zip(was, now, strict=True):
-                    yield from self.compare(old.part(one), new.part(other), place)
+                continue
+            for one, other in zip(was, now, strict=True):
+                changes = self.compare(one, other, place)
+                yield from changes
+                if keyword == "oneOf" and changes and not _covers(one, other):
+                    yield from _judged(old, new, (keyword,), place)  # a payload might fit two branches now
         if _same(*(each.part(_get(each, "if", True)) for each in (old, new))):
             for keyword in ("then", "else"):
-                one, other = _get(old, keyword, True), _get(new, keyword, True)
-                yield from self.compare(old.part(one), new.part(other), place)
+                one, other = (each.part(_get(each, keyword, True)) for each in (old, new))
+                yield from self.compare(one, other, place)
         else:
             yield from _judged(old, new, ("if", "then", "else"), place)
 
