@@ -29,7 +29,7 @@ def lint(config: Config) -> Iterator[Problem]:
 def _named(kind: str, name: str, parts: list[str], at: Location) -> Iterator[Problem]:
     if not all(_KEBAB.fullmatch(part) for part in parts):
         example = "parcel-sent" if kind == "event" else "send-email"
-        dots = ", in parts joined by dots where that helps" if kind == "event" else ""
+        dots = "; dots may join parts" if kind == "event" else ""
         yield Problem((*at, "name"), f"the {kind} name {name!r} is not in kebab-case, like {example}{dots}")
     if len(name) > MAX_SANE_LENGTH:
         yield Problem(
