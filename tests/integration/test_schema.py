@@ -51,6 +51,7 @@ async def test_what_does_not_fit_is_refused_with_its_place_and_nothing_is_stored
         ({"schema": {"json_schema": "missing.json"}}, "there is no readable file"),
         ({"schema": {"json_schema": "walnatsd.yaml"}}, "is not JSON"),
         ({"example": {"weight": -1}}, "events[0].example: does not fit the schema: /weight: -1 is less than"),
+        ({"example": {"weight": float("nan")}}, "events[0].example: is no JSON, which has neither .nan nor .inf"),
         ({"schema": {"protobuf": "parcel.json", "message": "a.B"}}, "is no descriptor set"),
     ],
 )
@@ -63,3 +64,7 @@ def test_a_schema_that_cannot_be_used_is_a_config_error(file, event, words, tmp_
 
 def test_an_example_that_fits_is_fine(file) -> None:
     load_text(text_for("nats://127.0.0.1:1", example={"weight": 2}), file=file, environ={})
+
+
+def test_a_number_of_many_digits_in_an_example_ended_the_daemon_with_a_traceback(file) -> None:
+    load_text(text_for("nats://127.0.0.1:1", example={"weight": 10**30}), file=file, environ={})

@@ -1,5 +1,6 @@
 """A test that needs a program is skipped aloud where it is missing, and CI installs the program or fails."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -150,3 +151,31 @@ def test_who_may_not_install_is_told_which_tests_will_fail(machine) -> None:
 def test_a_machine_without_apt_is_told_so(machine) -> None:
     _, said = machine.install()
     assert "WARNING: there is still no node" in said
+
+
+def test_what_npm_brings_is_pinned_without_a_registry() -> None:
+    folder = ROOT / "tests" / "node"
+    locked = json.loads((folder / "package-lock.json").read_text())["packages"]
+    wanted = json.loads((folder / "package.json").read_text())["dependencies"]
+    assert {name: locked[f"node_modules/{name}"]["version"] for name in wanted} == wanted
+    assert not [name for name, package in locked.items() if "resolved" in package]
+    assert all("integrity" in package for name, package in locked.items() if name)
+
+
+@pytest.mark.parametrize(("require", "outcome"), [("", "skipped"), ("1", "failed")])
+def test_a_test_without_what_npm_brings_is_skipped_aloud_and_fails_in_ci(tmp_path, require, outcome) -> None:
+    (tmp_path / "test_it.py").write_text(f"""
+from pathlib import Path
+from support import node_packages
+
+def test_with_packages() -> None:
+    node_packages.INSTALLED = Path({str(tmp_path)!r})
+    node_packages.require_node_packages()
+""")
+    ended = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rs", "."],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+        env={"PYTHONPATH": str(ROOT / "tests"), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", REQUIRE: require},
+    )  # fmt: skip
+    assert f"1 {outcome}" in ended.stdout, ended.stdout + ended.stderr
+    assert "tests/node is not installed" in ended.stdout
