@@ -13,6 +13,7 @@ from support.nats_server import NatsServer, nats_server
 from support.receiver import Receiver
 from support.waiting import until
 from walnatsd.broker import registration
+from walnatsd.broker.client import Client
 from walnatsd.broker.registration import register_actor
 
 
@@ -45,6 +46,29 @@ async def away(nats: NatsServer) -> NatsServer:
     """A nats-server that is not there yet."""
     await nats.kill()
     return nats
+
+
+async def test_a_stop_while_it_connects_ends_without_an_error(nats, monkeypatch) -> None:
+    """A daemon whose address was taken closed the connection just then, and said so with a traceback."""
+    attach, close = Client.attach, Client.close
+    closed, attached = asyncio.Event(), asyncio.Event()
+
+    async def attach_when_closed(client: Client, subject: str, sink: Any) -> int:
+        try:
+            await closed.wait()
+            return await attach(client, subject, sink)
+        finally:
+            attached.set()
+
+    async def close_and_wait(client: Client) -> None:
+        await close(client)
+        closed.set()
+        await attached.wait()
+
+    monkeypatch.setattr(Client, "attach", attach_when_closed)
+    monkeypatch.setattr(Client, "close", close_and_wait)
+    async with running(config(nats), ready=False) as sidecar:
+        assert not await sidecar.is_ready()
 
 
 # ---- NATS is not there

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import structlog
+from nats import errors
 
 from walnatsd.broker.client import Client
 from walnatsd.broker.errors import NotConnectedError
@@ -135,7 +136,13 @@ class Connection:
             ConnectionError: The connection ended for good, which it must not.
         """
         await self._client.connect(**options, **identity_options(settings, self._client), **self._callback_options())
-        await self._client.attach(self._replies.subject, self._replies.receive)
+        try:
+            await self._client.attach(self._replies.subject, self._replies.receive)
+        except errors.ConnectionClosedError:
+            if not self._ending:
+                raise
+        if self._ending:
+            return  # the daemon stops while it connects
         self._come()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._replies.sweep(), name="nats/sweep")
