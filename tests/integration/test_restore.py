@@ -49,7 +49,7 @@ async def test_a_deleted_consumer_is_restored_and_that_is_said_aloud(nats, recei
 
 
 def _restored(logs: list[dict[str, object]]) -> int:
-    lines = [line for line in logs if "somebody deleted the actor's consumer" in str(line["event"])]
+    lines = [line for line in logs if "somebody deleted or changed the actor's consumer" in str(line["event"])]
     assert all((line["event_name"], line["actor"]) == ("counts", "print") for line in lines)
     return len(lines)
 

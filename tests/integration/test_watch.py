@@ -46,7 +46,7 @@ async def test_a_consumer_that_somebody_deletes_while_nothing_is_pulled_is_made_
         await until(sidecar.is_ready)
         await sidecar.emit("counts", "1")
         await receiver.wait_for(1)
-    assert "somebody deleted the actor's consumer" in capsys.readouterr().out
+    assert "somebody deleted or changed the actor's consumer" in capsys.readouterr().out
 
 
 async def test_what_is_missing_and_may_not_be_made_again_makes_the_daemon_unready(nats, receiver, monkeypatch) -> None:
