@@ -113,7 +113,7 @@ async def test_our_pull_hands_over_all_that_the_server_sent_before_it_was_cancel
     async with ours(nats.url) as made:
         await made.wait_connected()
         pull = Pull(
-            made, JetStream(made), event="counts", stream="counts", consumer="print",
+            made, JetStream(made), stream="counts", consumer="print",
             capacity=lambda: 10 - len(received), receive=received.append,
         )  # fmt: skip
         pulling = asyncio.create_task(pull.run())
@@ -146,7 +146,7 @@ async def test_our_pull_says_that_the_consumer_was_deleted(nats) -> None:
     async with ours(nats.url) as made:
         await made.wait_connected()
         pull = Pull(
-            made, JetStream(made), event="counts", stream="counts", consumer="print",
+            made, JetStream(made), stream="counts", consumer="print",
             capacity=lambda: 10, receive=lambda _delivery: None,
         )  # fmt: skip
         pulling = asyncio.create_task(pull.run())
