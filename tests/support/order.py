@@ -69,7 +69,7 @@ class Recorder:
         return web.Response(status=seen.status)
 
     def check(self, *, revenants: frozenset[str] = frozenset()) -> None:
-        """No two of a key at a time, and no message of a key first seen after a later one.
+        """Of a key: no two attempts at a time, and no message is seen before all earlier ones have had their answer.
 
         Args:
             revenants: Sidecars that were stopped and came back. An attempt that such a one had begun before the stop, on
@@ -80,16 +80,19 @@ class Recorder:
             by_key[seen.key].append(seen)
         for key, attempts in by_key.items():
             known: list[Seen] = []
-            latest = -1
+            stray: list[Seen] = []
             for seen in attempts:
-                is_repeat = any(seen.number == other.number for other in known)
-                assert is_repeat or seen.number > latest, f"{key}: {seen.number} is first seen after {latest}"
+                if any(seen.number == other.number for other in known):
+                    if seen.sidecar in revenants:
+                        stray.append(seen)
+                else:
+                    done = {other.number for other in known if 200 <= other.status < 500}
+                    missing = set(range(seen.number)) - done
+                    assert not missing, f"{key}: {seen.number} is seen before {sorted(missing)} are done"
                 for other in known:
-                    if other.end is None or other.end > seen.begin:
-                        excused = is_repeat and revenants & {seen.sidecar, other.sidecar}
-                        assert excused, f"{key}: {other} and {seen} at the same time"
+                    if (other.end is None or other.end > seen.begin) and seen not in stray and other not in stray:
+                        raise AssertionError(f"{key}: {other} and {seen} at the same time")
                 known.append(seen)
-                latest = max(latest, seen.number)
 
 
 async def accept(_seen: Seen) -> int:
