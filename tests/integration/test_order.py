@@ -240,3 +240,47 @@ async def test_an_older_server_hands_over_one_message_at_a_time_to_all_sidecars_
                 await until(lambda: settled(nats))
     record.check()
     assert record.receiver.most_in_progress == 1
+
+
+async def test_a_replayed_dead_letter_is_alone_of_its_key(nats) -> None:
+    release = asyncio.Event()
+
+    async def answer(seen: Seen) -> int:
+        if seen.number == 1:
+            await release.wait()
+        return 422 if len(record.attempts) == 1 else 204
+
+    async with recorder(answer) as record, running(ordered(nats, record)) as sidecar:
+        await emit_all(nats, "parcels", [("k", 0), ("k", 1), ("other", 0)])
+        await until(lambda: len(record.attempts) == 3)
+        async with sidecar.session.post(f"http://{sidecar.admin}/admin/v1/dead-letters/1/replay") as response:
+            assert response.status == 200, await response.text()
+
+        async def held() -> float:
+            return (await sidecar.metrics())['walnatsd_deliveries_in_flight{actor="ship",event="parcels"}']
+
+        await until(lambda: _is(held, 2))  # it has come, and waits for its key
+        assert [seen.number for seen in record.of_key("k")] == [0, 1]
+        release.set()
+        await until(lambda: len(record.of_key("k")) == 3)
+    record.check()
+    assert record.of_key("k")[-1].number == 0
+
+
+async def _is(read, value: float) -> bool:
+    return await read() == value
+
+
+async def test_what_waits_is_pulsed_even_where_the_actor_wants_no_pulse(nats) -> None:
+    async def answer(seen: Seen) -> int:
+        return 500 if seen.number == 0 and seen.attempt == 1 else 204
+
+    options = {"pulse": False, "ack_wait": 0.5, "job_timeout": 0.4, "retry": {"delays": [1.5], "jitter": 0}}
+    async with recorder(answer) as record, running(ordered(nats, record, **options)):
+        await emit_all(nats, "parcels", interleaved(1, 4))
+        await until(lambda: len(record.done()) == 4)
+        await until(lambda: settled(nats))
+        async with nats.jetstream() as jetstream:
+            info = await jetstream.consumer_info("parcels", "ship")
+    record.check()
+    assert info.delivered.consumer_seq == 5  # four messages, one of them twice
