@@ -116,8 +116,6 @@ async def test_a_stream_is_not_made_anew_over_the_remains_of_the_deleted_one(nat
     monkeypatch.setattr(module, "CONSUMER_REMAINS_S", 30)
     async with broker(nats.url) as parts:
         await parts.consumer()
-        assert await parts.jetstream.stream("counts")
-        assert await parts.jetstream.consumer("counts", "print")
         await parts.jetstream.request("STREAM.DELETE.counts")
         await missing(parts)
         async with taking(0.4):
@@ -133,12 +131,22 @@ async def test_a_consumer_is_not_made_anew_over_the_remains_of_the_deleted_one(n
     monkeypatch.setattr(module, "CONSUMER_REMAINS_S", 0.4)
     async with broker(nats.url) as parts:
         await parts.consumer()
-        assert await parts.jetstream.consumer("counts", "print")
         await parts.jetstream.request("CONSUMER.DELETE.counts.print")
         assert await parts.jetstream.consumer("counts", "print") is None
         async with taking(0.4):
             await parts.jetstream.request(CREATE, CONSUMER)
         assert await parts.jetstream.consumer("counts", "print")
+
+
+async def test_what_another_made_is_waited_for_too_once_it_was_seen(nats, monkeypatch) -> None:
+    monkeypatch.setattr(module, "STREAM_REMAINS_S", 0.4)
+    async with broker(nats.url) as parts, nats.jetstream() as jetstream:
+        await jetstream.add_stream(name="counts", subjects=["counts"])
+        assert await parts.jetstream.stream("counts")
+        await jetstream.delete_stream("counts")
+        assert await parts.jetstream.stream("counts") is None
+        async with taking(0.4):
+            await parts.jetstream.request("STREAM.CREATE.counts", STREAM)
 
 
 async def test_what_was_never_there_or_is_there_is_written_at_once(nats, monkeypatch) -> None:

@@ -43,7 +43,8 @@ class JetStream:
             BrokerError: It did not answer.
         """
         payload = orjson.dumps(body) if body is not None else b""
-        if (at := self._creatable_at.get(operation.partition(".CREATE.")[2])) is not None:
+        created = operation.partition(".CREATE.")[2]
+        if (at := self._creatable_at.get(created)) is not None:
             await asyncio.sleep(at - asyncio.get_running_loop().time())
         try:
             frame = await self._connection.request(f"{self._prefix}.{operation}", payload, timeout_s=timeout_s)
@@ -55,6 +56,9 @@ class JetStream:
         answer: dict[str, Any] = orjson.loads(frame.payload)
         if error := answer.get("error"):
             raise ApiError(error.get("code", 500), error.get("err_code", 0), error.get("description", "unknown error"))
+        if created:
+            self._seen.add(created)
+            self._creatable_at.pop(created, None)
         return answer
 
     async def api_level(self) -> int:
