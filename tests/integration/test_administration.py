@@ -1,6 +1,7 @@
 """Looking at actors and events, pausing, resuming, deleting: over HTTP and on the command line."""
 
 import asyncio
+import datetime as dt
 import json
 import sys
 
@@ -43,7 +44,8 @@ async def test_actors_and_events_are_listed_with_what_waits_for_them(nats, recei
         assert actor | {"oldest_age_s": 0, "waiting": 0} == {
             "event": "counts", "name": "print", "url": receiver.url, "declared": "file", "exists": True, "state": "open",
             "in_flight": 2, "window": 2, "breaker": "closed", "pending": 3, "ack_pending": 2, "redelivered": 0,
-            "waiting": 0, "oldest_age_s": 0, "paused": False, "paused_for_s": None, "pause_reason": None, "drift": [],
+            "waiting": 0, "oldest_age_s": 0, "paused": False, "paused_for_s": None, "paused_until": None, "pause_reason": None,
+            "orphans": [], "drift": [],
         }  # fmt: skip
         assert 0 < actor["oldest_age_s"] < 30
         event = await event_status(sidecar, "counts")
@@ -129,6 +131,11 @@ async def test_a_server_before_2_11_pauses_in_this_sidecar_only_and_says_so(tmp_
         assert receiver.received == []
         await admin(sidecar, "POST", "actors/counts/print/resume")
         await receiver.wait_for(1)
+        until_ = (dt.datetime.now(dt.UTC) + dt.timedelta(seconds=0.5)).isoformat()
+        await admin(sidecar, "POST", "actors/counts/print/pause", until=until_)
+        assert (await actor_status(sidecar, "print"))["pause_reason"] == "paused by an administrator"
+        await sidecar.emit("counts", "2")
+        await receiver.wait_for(2)
 
 
 async def test_an_actor_is_deleted_only_when_the_file_does_not_declare_it(nats, receiver) -> None:

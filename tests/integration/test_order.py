@@ -284,3 +284,28 @@ async def test_what_waits_is_pulsed_even_where_the_actor_wants_no_pulse(nats) ->
             info = await jetstream.consumer_info("parcels", "ship")
     record.check()
     assert info.delivered.consumer_seq == 5  # four messages, one of them twice
+
+
+async def test_a_pause_is_obeyed_by_what_waits_in_hand_too(tmp_path) -> None:
+    async def answer(_seen: Seen) -> int:
+        await asyncio.sleep(0.1)
+        return 204
+
+    messages = [("k", number) for number in range(30)]
+    async with (
+        nats_server(tmp_path / "nats") as nats,
+        recorder(answer) as record,
+        running(ordered(nats, record)) as sidecar,
+    ):
+        await emit_all(nats, "parcels", messages)
+        await until(lambda: record.done())
+        url = f"http://{sidecar.admin}/admin/v1/actors/parcels/ship/"
+        async with sidecar.session.post(url + "pause") as response:
+            assert response.status == 200
+        seen = len(record.attempts)
+        await asyncio.sleep(0.6)  # long enough for what it may not do
+        assert len(record.attempts) <= seen + 1
+        async with sidecar.session.post(url + "resume") as response:
+            assert response.status == 200
+        await until(lambda: len(record.done()) == len(messages), timeout_s=30)
+    record.check()

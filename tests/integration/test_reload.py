@@ -5,6 +5,7 @@ import signal
 
 from aiohttp import web
 
+import walnatsd_client as walnatsd
 from support.admin import actor_status, admin
 from support.daemon import Process, config_text, process, running
 from support.nats_server import NatsServer
@@ -163,3 +164,38 @@ async def test_a_burst_stops_at_once_when_it_is_told_to(nats, receiver, tmp_path
         await sidecar.emit("counts", "1")
     async with process(tmp_path, text, "--burst") as daemon:
         assert await daemon.end() == 0
+
+
+async def test_a_burst_leaves_a_paused_actor_as_it_is(nats, receiver, tmp_path) -> None:
+    text = text_for(nats, actor(receiver))
+    async with running(text) as sidecar:
+        await admin(sidecar, "POST", "actors/counts/print/pause")
+        await sidecar.emit("counts", "1")
+    daemon = Process(tmp_path, text, "--burst")
+    await daemon.start(ready=False)
+    assert await daemon.wait() == 0
+    assert daemon.said("a paused actor is left as it is")
+    assert receiver.received == []
+
+
+async def test_an_event_that_leaves_the_file_stays_for_an_actor_that_came_over_grpc(nats, receiver, tmp_path) -> None:
+    """Its consumer was deleted, and the daemon ended."""
+    file = tmp_path / "walnatsd.yaml"
+    file.write_text(text_for(nats, actor(receiver)))
+    async with running(file.read_text(), file=str(file)) as sidecar:
+        async with walnatsd.connect(sidecar.grpc) as connection:
+            event = walnatsd.Event("counts", int)
+            await connection.register(walnatsd.Actor("mine", event, print, url=receiver.url))
+        file.write_text(config_text(nats.url))
+        status, _ = await admin(sidecar, "POST", "reload")
+        assert status == 200
+        async with nats.jetstream() as jetstream:
+            await jetstream.delete_consumer("counts", "mine")
+
+            async def back() -> bool:
+                return (await actor_status(sidecar, "mine"))["exists"]
+
+            await until(back)
+        await until(sidecar.is_ready)
+        await sidecar.emit("counts", "7")
+        await until(lambda: "mine" in {each.headers["walnats-actor"] for each in receiver.received})

@@ -222,3 +222,23 @@ async def test_an_unexpected_exception_in_a_background_task_ends_the_daemon_loud
         [line] = [line for line in daemon.lines if line["level"] == "error"]
         assert line["message"] == "the daemon ends because of an unexpected error"
         assert "ZeroDivisionError" in str(line["exception"])
+
+
+async def test_a_hangup_while_it_stops_does_not_cut_the_stop_short(nats, receiver, tmp_path) -> None:
+    release = asyncio.Event()
+
+    async def slow(_received: Received) -> web.StreamResponse:
+        await release.wait()
+        return web.Response()
+
+    receiver.answer = slow
+    async with process(tmp_path, config(nats.url, receiver)) as daemon:
+        assert daemon.sidecar is not None
+        await daemon.sidecar.emit("counts", "1")
+        await receiver.wait_for(1)
+        daemon.send_signal(signal.SIGTERM)
+        await until(lambda: daemon.said("stopping"))
+        daemon.send_signal(signal.SIGHUP)
+        release.set()
+        assert await daemon.wait() == 0
+        assert daemon.said("stopped")

@@ -107,3 +107,21 @@ async def test_orphans_are_shown_and_counted(nats, receiver, monkeypatch, capsys
         assert (await event_status(sidecar, "counts"))["orphans"] == ["forgotten"]
         assert (await admin(sidecar, "DELETE", "actors/counts/forgotten"))[0] == 204
     assert "hold messages of the event back" in capsys.readouterr().out
+
+
+async def test_an_ordered_actor_that_is_as_it_is_declared_has_no_drift(nats, receiver, monkeypatch) -> None:
+    monkeypatch.setattr(watch, "PERIOD_S", 0.1)
+    actors = [{"name": "print", "event": "counts", "url": receiver.url, "order_by": "/key"}]
+    async with running(config_text(nats.url, events=[{"name": "counts"}], actors=actors)) as sidecar:
+        looked = 'walnatsd_drift{actor="print",event="counts",kind="actor"}'
+        monkeypatch.setattr(watch, "PERIOD_S", 0.05)
+        await sidecar.emit("counts", '{"key": 1}')
+        await receiver.wait_for(1)
+
+        async def seen() -> bool:
+            return looked in await sidecar.metrics()
+
+        await until(seen)
+        for _ in range(5):
+            assert (await actor_status(sidecar, "print"))["drift"] == []
+            assert (await sidecar.metrics())[looked] == 0

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 LIST = Path(__file__).parents[2] / "requirements" / "programs.txt"
-REQUIRE = "WALNATSD_TESTS_REQUIRE"
+REQUIRE = "TESTS_REQUIRE_PROGRAMS"
 """Set where a missing program must fail the test instead of skipping it."""
 
 

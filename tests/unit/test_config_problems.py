@@ -238,3 +238,11 @@ def test_the_file_in_the_working_directory_is_used_where_none_is_named(tmp_path,
     assert load(None, {}).config.max_jobs == 256
     (tmp_path / "walnatsd.yaml").write_text("max_jobs: 7")
     assert load(None, {}).config.max_jobs == 7
+
+
+@pytest.mark.parametrize(
+    "text", ["max_jobs: true", "events: [{name: e, replicas: true}]", "emit: {max_in_flight: true}"]
+)
+def test_a_boolean_is_no_number(text: str) -> None:
+    with pytest.raises(ConfigError, match="write a whole number; this is true"):
+        load_text(text, file=None, environ={})

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -12,7 +13,7 @@ from walnatsd.api.watch import Watch, orphans_of
 from walnatsd.broker import inspection
 from walnatsd.broker.inspection import ConsumerState
 from walnatsd.broker.jetstream import JetStream
-from walnatsd.broker.pauses import pause_reason
+from walnatsd.broker.pauses import pause_reason, paused_until
 from walnatsd.broker.route import Route
 from walnatsd.dispatch.actor_loop import ActorState
 from walnatsd.model.event import Event
@@ -57,6 +58,10 @@ class ActorStatus:
     oldest_age_s: float | None
     """How long ago the oldest message was stored that it has not settled; None where there is none."""
     pause_reason: str | None
+    paused_until: str | None
+    """As RFC 3339; None where it is for ever, or not paused for all sidecars."""
+    orphans: tuple[str, ...]
+    """Of its event: consumers that nobody serves."""
     drift: tuple[str, ...]
 
 
@@ -109,15 +114,22 @@ class Administration:
         Raises:
             Refusal: NATS_UNAVAILABLE.
         """
-        found: dict[tuple[str, str], ConsumerState] = {}
         with explained():
-            for event in dict.fromkeys(event for event, _ in names):
-                for consumer in await inspection.consumers(self._jetstream, stream_name(event)) or []:
-                    found[event, consumer.name] = consumer
-            return [await self._actor(event, name, found.get((event, name))) for event, name in names]
+            consumers = {
+                event: await inspection.consumers(self._jetstream, stream_name(event)) or []
+                for event in dict.fromkeys(event for event, _ in names)
+            }
+            # an actor may have gone meanwhile
+            return [
+                await self._actor(event, name, consumers[event])
+                for event, name in names
+                if (event, name) in self._roster.actors
+            ]
 
-    async def _actor(self, event: str, name: str, consumer: ConsumerState | None) -> ActorStatus:
+    async def _actor(self, event: str, name: str, consumers: Sequence[ConsumerState]) -> ActorStatus:
         loop = self._roster.actors[event, name]
+        consumer = next((each for each in consumers if each.name == name), None)
+        config = consumer.config if consumer is not None and consumer.paused_for_s else None
         oldest = None
         if consumer is not None and consumer.unsettled:
             oldest = await inspection.stored_at(self._jetstream, stream_name(event), event, consumer.floor)
@@ -129,7 +141,9 @@ class Administration:
             here=loop.state,
             consumer=consumer,
             oldest_age_s=max(0.0, time.time() - oldest) if oldest is not None else None,
-            pause_reason=pause_reason(consumer.config) if consumer is not None and consumer.paused_for_s else None,
+            pause_reason=pause_reason(config) if config is not None else loop.state.pause_reason,
+            paused_until=paused_until(config) if config is not None else None,
+            orphans=tuple(orphans_of(consumers, [actor for of, actor in self._roster.actors if of == event])),
             drift=self._watch.drift_of((event, name)),
         )
 

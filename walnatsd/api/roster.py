@@ -137,8 +137,8 @@ class Roster:
         await _all(self._end(loop, why) for loop, why in ending)
         for name in gone:
             self._from_file.discard(name)
-            if isinstance(name, str):
-                self._events.pop(name, None)
+            if isinstance(name, str) and not any(event == name for event, _ in self._actors):
+                self._events.pop(name, None)  # otherwise an actor that came over gRPC still needs it
             part = f"event {name}" if isinstance(name, str) else part_of_actor(*name)
             self._registrar.forget(name if isinstance(name, str) else name[0], part)
         self.declare(events, actors, changed=changed)
@@ -289,8 +289,11 @@ class Roster:
         """
         until = until or dt.datetime.now(dt.UTC) + pauses.FOR_EVER
         everywhere = await pauses.pause(self._jetstream, stream_name(event), name, until, reason)
-        if not everywhere and (loop := self._actors.get((event, name))):
-            loop.pause_here()
+        if loop := self._actors.get((event, name)):
+            if everywhere:
+                loop.obey_pause()
+            else:
+                loop.pause_here(reason, (until - dt.datetime.now(dt.UTC)).total_seconds())
         return everywhere
 
     async def resume(self, event: str, name: str) -> bool:

@@ -92,6 +92,17 @@ class Watch:
                 await self._look_at(event)
             except BrokerError as error:
                 _log.debug("can't look at an event now", event_name=event.name, why=str(error))
+        self._forget_what_is_gone()
+
+    def _forget_what_is_gone(self) -> None:
+        known: set[str | Key] = {*self._roster.events, *self._roster.actors}
+        for name in self._drift.keys() - known:
+            del self._drift[name]
+            kind, event, actor = ("event", name, "") if isinstance(name, str) else ("actor", *name)
+            self._metrics.drift(kind, event, actor).set(0)
+        for event in [event for event in self._orphans if event not in self._roster.events]:
+            del self._orphans[event]
+            self._metrics.orphans(event).set(0)
 
     async def _look_at_own(self, stream: str, register: Callable[[], Awaitable[None]]) -> None:
         if await self._jetstream.stream(stream) is None:
@@ -105,7 +116,7 @@ class Watch:
             return
         try:
             change = stream_change(event, info["config"], info["state"], force=True)
-            differs = [*change.updated, *change.drift]
+            differs = list(dict.fromkeys([*change.updated, *change.drift]))
         except Refusal as refusal:
             differs = [refusal.message]
         self._note(event.name, ("event", event.name, ""), tuple(differs))
@@ -121,9 +132,11 @@ class Watch:
                 continue
             try:
                 change = consumer_change(loop.actor, consumers[name].config)
-                differs = [*change.updated, *change.drift]
+                differs = list(dict.fromkeys([*change.updated, *change.drift]))
             except Refusal as refusal:
                 differs = [refusal.message]
+            if consumers[name].paused_for_s:
+                loop.obey_pause()
             self._note((event.name, name), ("actor", event.name, name), tuple(differs))
         orphans = tuple(orphans_of(consumers.values(), declared))
         self._metrics.orphans(event.name).set(len(orphans))

@@ -46,6 +46,7 @@ async def consumers(jetstream: JetStream, stream: str) -> list[ConsumerState] | 
         BrokerError: NATS did not answer.
     """
     found: list[ConsumerState] = []
+    level = await jetstream.api_level()
     while True:
         try:
             page = await jetstream.request(f"CONSUMER.LIST.{stream}", {"offset": len(found)})
@@ -54,12 +55,15 @@ async def consumers(jetstream: JetStream, stream: str) -> list[ConsumerState] | 
                 return None
             raise
         infos = page.get("consumers") or []
-        found += [_state(info) for info in infos]
+        found += [_state(info, level) for info in infos]
         if not infos or len(found) >= page.get("total", 0):
             return found
 
 
-def _state(info: dict[str, Any]) -> ConsumerState:
+def _state(info: dict[str, Any], level: int) -> ConsumerState:
+    config = dict(info.get("config", {}))
+    if level:  # a list leaves out what each single info says: what the server can do
+        config["metadata"] = (config.get("metadata") or {}) | {"_nats.level": str(level)}
     return ConsumerState(
         name=info["name"],
         pending=info.get("num_pending", 0),
@@ -68,7 +72,7 @@ def _state(info: dict[str, Any]) -> ConsumerState:
         waiting_pulls=info.get("num_waiting", 0) + (1 if info.get("push_bound") else 0),
         floor=info.get("ack_floor", {}).get("stream_seq", 0),
         paused_for_s=info.get("pause_remaining", 0) / 1e9 if info.get("paused") else 0.0,
-        config=info.get("config", {}),
+        config=config,
     )
 
 

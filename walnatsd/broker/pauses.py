@@ -43,6 +43,14 @@ def pause_reason(config: Mapping[str, Any]) -> str | None:
     return reason
 
 
+def paused_until(config: Mapping[str, Any]) -> str | None:
+    """Read until when a consumer is paused out of its config; None where it is for ever."""
+    until: str | None = config.get("pause_until")
+    if until is None or dt.datetime.fromisoformat(until) - dt.datetime.now(dt.UTC) > FOR_EVER / 2:
+        return None
+    return until
+
+
 async def _set(jetstream: JetStream, stream: str, consumer: str, until: str | None) -> bool:
     if await jetstream.api_level() < 1:
         return False  # nobody would answer

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import os
 import signal
 import sys
@@ -37,6 +38,7 @@ def command(file: str | None, embedded: bool, burst: bool) -> None:
         environ["WALNATSD_NATS__EMBEDDED"] = "true"
     loaded = load_or_exit(file, environ)
     logs.set_up(loaded.config.log.level, loaded.config.log.format)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it can be followed, and when the loop has ended
     try:
         _loop_runner()(_run(loaded, burst=burst))
     except* _EXPLAINED as group:
@@ -53,14 +55,14 @@ async def _run(loaded: Loaded, *, burst: bool) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
 
-    def on_signal() -> None:
+    def on_signal(number: signal.Signals) -> None:
         if stop.is_set():
             _log.warning("a second signal; ending at once")
-            os._exit(128 + signal.SIGTERM)
+            os._exit(128 + number)
         stop.set()
 
     for each in _SIGNALS:
-        loop.add_signal_handler(each, on_signal)
+        loop.add_signal_handler(each, functools.partial(on_signal, each))
     async with running(loaded) as daemon, asyncio.TaskGroup() as tasks:
 
         async def reload() -> None:
@@ -68,11 +70,15 @@ async def _run(loaded: Loaded, *, burst: bool) -> None:
                 await daemon.reload.run()
 
         running_tasks: set[asyncio.Task[None]] = set()
-        loop.add_signal_handler(signal.SIGHUP, lambda: running_tasks.add(tasks.create_task(reload(), name="reload")))
+
+        def on_hangup() -> None:
+            if not stop.is_set():  # while it stops there is nothing to reload, and a stop must not be cut short
+                running_tasks.add(tasks.create_task(reload(), name="reload"))
+
+        loop.add_signal_handler(signal.SIGHUP, on_hangup)
         if burst:
             running_tasks.add(tasks.create_task(_stop_when_drained(daemon, stop), name="burst"))
         await stop.wait()
-        loop.remove_signal_handler(signal.SIGHUP)
         for task in running_tasks:
             task.cancel()
     _log.info("stopped")

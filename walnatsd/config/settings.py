@@ -18,7 +18,7 @@ from pydantic import (
 from walnatsd.config.listen import Address
 from walnatsd.model.actor import Actor
 from walnatsd.model.clock import Clock
-from walnatsd.model.declared import Declared, InputFile, PositiveInt, RelativePath, Secret
+from walnatsd.model.declared import Declared, InputFile, NoBoolean, PositiveInt, RelativePath, Secret
 from walnatsd.model.event import Event
 from walnatsd.model.units import PositiveDuration, Size
 
@@ -48,7 +48,7 @@ class Embedded(Declared):
 
     data_dir: Annotated[RelativePath, Field(validate_default=True)] = "./walnatsd-data"
     """Where it stores its streams."""
-    port: Annotated[int, Field(ge=1, le=65535)] = 4222
+    port: Annotated[int, Field(ge=1, le=65535), NoBoolean] = 4222
     """Where it listens, on 127.0.0.1."""
 
 
@@ -118,7 +118,7 @@ class Nats(Declared):
     """Prefixes of the subjects that a response may be sent to."""
     manage: Manage = Manage()
     """What registration may do."""
-    system_replicas: Annotated[int, Field(ge=1, le=5)] = 1
+    system_replicas: Annotated[int, Field(ge=1, le=5), NoBoolean] = 1
     """Replicas of walnatsd's own streams."""
 
     @property

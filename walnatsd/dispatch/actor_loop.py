@@ -5,6 +5,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+import structlog
+
 from walnatsd.broker.delivery import Delivery
 from walnatsd.broker.errors import BrokerError
 from walnatsd.broker.own_streams import WORK
@@ -26,9 +28,13 @@ from walnatsd.model.actor import Actor
 from walnatsd.model.gate_state import GateState
 
 PROBE_INTERVAL_S = 1.0
+LONGEST_TIMER_S = 30 * 86400.0
+"""Loops take no longer ones; a pause that long was meant for ever."""
 DRAINED_INTERVAL_S = 0.25
 ROUTE_SHARE = 4
 """One in so many free places is kept for what is for this actor only."""
+
+_log = structlog.get_logger("walnatsd.dispatch")
 
 Probe = Callable[[], Awaitable[bool]]
 
@@ -59,6 +65,8 @@ class ActorState:
     """`closed`, `open` or `half-open`."""
     held_s: float
     """Seconds for which the actor still wants a rest, as it said with `Retry-After`."""
+    pause_reason: str | None = None
+    """Why it is paused in this sidecar only; None where it is not."""
 
 
 class ActorLoop:
@@ -95,6 +103,8 @@ class ActorLoop:
         self._jobs: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._opening: asyncio.TimerHandle | None = None
+        self._resuming: asyncio.TimerHandle | None = None
+        self._pause_reason: str | None = None
         self._background: list[asyncio.Task[None]] = []
         self._path = f"actors/{actor.event}/{actor.name}"
         self._handling = Handling(
@@ -174,7 +184,7 @@ class ActorLoop:
     def state(self) -> ActorState:
         """How the actor fares."""
         gate = self._gate
-        return ActorState(gate.state, len(self._hand), gate.window, gate.breaker, gate.held_s)
+        return ActorState(gate.state, len(self._hand), gate.window, gate.breaker, gate.held_s, self._pause_reason)
 
     @property
     def target(self) -> Target:
@@ -206,6 +216,8 @@ class ActorLoop:
         """
         deadline = self._loop.time() + timeout_s
         self._stopping = True
+        if self._resuming is not None:
+            self._resuming.cancel()
         if self._opening is not None:
             self._opening.cancel()
         await _end(self._background, timeout_s)
@@ -216,13 +228,26 @@ class ActorLoop:
         if not handing_back.cancelled():
             handing_back.result()
 
-    def pause_here(self) -> None:
-        """Start nothing more in this sidecar until `resume_here`: for servers that can't pause a consumer."""
+    def obey_pause(self) -> None:
+        """Hand back what an ordered actor holds, because its consumer is paused; others hold nothing that waits."""
+        if self._ordered is not None and self._ordered.waiting:
+            self._begin_reign()
+
+    def pause_here(self, reason: str, for_s: float) -> None:
+        """Start nothing more in this sidecar for a time, or until `resume_here`: for servers that can't pause a consumer."""
+        self._pause_reason = reason
         self._gate.pause()
         self._follow_gate()
+        if self._resuming is not None:
+            self._resuming.cancel()
+        self._resuming = self._loop.call_later(min(for_s, LONGEST_TIMER_S), self.resume_here)
 
     def resume_here(self) -> None:
         """Go on after `pause_here`."""
+        if self._resuming is not None:
+            self._resuming.cancel()
+            self._resuming = None
+        self._pause_reason = None
         self._gate.resume()
         self._follow_gate()
         self.wake()
@@ -245,6 +270,12 @@ class ActorLoop:
             due = await self._sidecar.jetstream.consumer(WORK, consumer_name(stream, consumer)) or {}
         except BrokerError:
             return False
+        if info is not None and info.get("paused"):
+            _log.warning(
+                "a paused actor is left as it is",
+                event_name=self.actor.event, actor=consumer, messages=info.get("num_pending", 0),
+            )  # fmt: skip
+            return True
         if info is None or info.get("num_pending") or info.get("num_ack_pending"):
             return False
         # without schedules, what is parked for long is unsettled on the route

@@ -131,6 +131,11 @@ class OrderedIntake:
         """Whether all that is unsettled is in our hands, so that attempts may start."""
         return self._has_all
 
+    @property
+    def waiting(self) -> int:
+        """How many messages are in our hands and not under way."""
+        return len(self._held) - self._attempts
+
     def capacity(self) -> int:
         """How many more messages there is room for: what is away, and enough to have a lane ready for each free slot.
 

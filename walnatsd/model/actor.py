@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, model_validator
 
 from walnatsd.model.addresses import why_forbidden
-from walnatsd.model.declared import Declared, InputFile, PositiveInt, Secret
+from walnatsd.model.declared import Declared, InputFile, NoBoolean, PositiveInt, Secret
 from walnatsd.model.headers import check_configured_header, check_text
 from walnatsd.model.names import ActorName, EventName, stream_name
 from walnatsd.model.units import Duration, PositiveDuration, Size
@@ -79,13 +79,13 @@ class MatchTime(Declared):
 
     year: tuple[int, ...] = ()
     """Years; empty for all."""
-    month: tuple[Annotated[int, Field(ge=1, le=12)], ...] = ()
+    month: tuple[Annotated[int, Field(ge=1, le=12), NoBoolean], ...] = ()
     """Months; empty for all."""
-    day: tuple[Annotated[int, Field(ge=1, le=31)], ...] = ()
+    day: tuple[Annotated[int, Field(ge=1, le=31), NoBoolean], ...] = ()
     """Days of the month; empty for all."""
-    hour: tuple[Annotated[int, Field(ge=0, le=23)], ...] = ()
+    hour: tuple[Annotated[int, Field(ge=0, le=23), NoBoolean], ...] = ()
     """Hours; empty for all."""
-    minute: tuple[Annotated[int, Field(ge=0, le=59)], ...] = ()
+    minute: tuple[Annotated[int, Field(ge=0, le=59), NoBoolean], ...] = ()
     """Minutes; empty for all."""
 
 
@@ -102,7 +102,7 @@ class OrderHeader(Declared):
 class Batch(Declared):
     """Many messages in one request."""
 
-    max_size: Annotated[int, Field(ge=1, le=1000)] = 100
+    max_size: Annotated[int, Field(ge=1, le=1000), NoBoolean] = 100
     """At most this many messages."""
     max_bytes: Size = 1 << 20
     """At most this many bytes of payload."""

@@ -7,7 +7,7 @@ where something can't be read: `see_file` is given paths, `see_secret` secrets. 
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
 
 
 def _resolve(path: str, info: ValidationInfo) -> str:
@@ -55,4 +55,13 @@ class Secret(Declared):
         return self
 
 
-PositiveInt = Annotated[int, Field(gt=0, lt=1 << 63)]
+def _refuse_boolean(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("write a whole number")  # noqa: TRY004 - pydantic takes ValueError
+    return value
+
+
+NoBoolean = BeforeValidator(_refuse_boolean)
+"""Marks a whole number; `true` is none, although Python takes it for 1."""
+
+PositiveInt = Annotated[int, Field(gt=0, lt=1 << 63), NoBoolean]

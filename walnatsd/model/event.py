@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from walnatsd.model.declared import Declared, InputFile, PositiveInt, Secret
+from walnatsd.model.declared import Declared, InputFile, NoBoolean, PositiveInt, Secret
 from walnatsd.model.names import EventName, stream_name
 from walnatsd.model.units import PositiveDuration, Size
 
@@ -29,7 +29,7 @@ class Limits(Declared):
 class Gzip(Declared):
     """Compression with gzip."""
 
-    level: Annotated[int, Field(ge=0, le=9)] = 9
+    level: Annotated[int, Field(ge=0, le=9), NoBoolean] = 9
     """0 (none) to 9 (smallest)."""
 
 
@@ -94,11 +94,11 @@ class Event(Declared):
     """Limits of the stream."""
     duplicate_window: Annotated[PositiveDuration, Field(ge=0.1)] = 120.0
     """How long a uid is remembered; not longer than limits.age."""
-    replicas: Annotated[int, Field(ge=1, le=5)] = 1
+    replicas: Annotated[int, Field(ge=1, le=5), NoBoolean] = 1
     """Copies in a NATS cluster."""
     storage: Literal["file", "memory"] = "file"
     """Where the stream lives; fixed at creation."""
-    min_actors: Annotated[int, Field(ge=0)] = 0
+    min_actors: Annotated[int, Field(ge=0), NoBoolean] = 0
     """Emitting is refused while the event has fewer actors."""
     codecs: tuple[Codec, ...] = ()
     """Applied to the payload in this order on emit, undone in reverse on delivery."""

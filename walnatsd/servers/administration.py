@@ -115,7 +115,9 @@ def _actor(status: ActorStatus) -> dict[str, Any]:
         "oldest_age_s": round(status.oldest_age_s, 3) if status.oldest_age_s is not None else None,
         "paused": bool(paused_for_s) or here.gate == "paused",
         "paused_for_s": round(paused_for_s, 3) or None,
+        "paused_until": status.paused_until,
         "pause_reason": status.pause_reason,
+        "orphans": status.orphans,
         "drift": status.drift,
     }
 
