@@ -298,7 +298,7 @@ async def test_a_pause_is_obeyed_by_what_waits_in_hand_too(tmp_path) -> None:
         running(ordered(nats, record)) as sidecar,
     ):
         await emit_all(nats, "parcels", messages)
-        await until(lambda: record.done())
+        await until(record.done)
         url = f"http://{sidecar.admin}/admin/v1/actors/parcels/ship/"
         async with sidecar.session.post(url + "pause") as response:
             assert response.status == 200
