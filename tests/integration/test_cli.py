@@ -241,8 +241,8 @@ async def test_a_refused_emit_exits_with_1_and_says_why(nats) -> None:
         (["-H", "nonsense"], "write a header as KEY=VALUE"),
         (["-H", "=x"], "write a header as KEY=VALUE"),
         (["-H", "A=1", "-H", "A=2"], "A is set twice"),
-        (["-H", "A=a\r\nNats-Rollup: all"], "control character"),
-        (["-H", "A\r\nB=1"], "is not a token"),
+        (["-H", "A=a\r\nNats-Rollup: all"], "Invalid header value"),
+        (["-H", "A\r\nB=1"], "Invalid header name"),
     ],
 )
 async def test_a_header_that_can_not_be_sent_is_told_and_nothing_is_stored(nats, arguments, words) -> None:

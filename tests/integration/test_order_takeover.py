@@ -112,7 +112,7 @@ async def test_three_sidecars_in_turmoil_lose_nothing_and_keep_the_order(pinning
         emitting = asyncio.create_task(emit_all(pinning_nats, "parcels", messages))
         for what in ("freeze", "leave", "kill", "freeze", "kill"):
             seen = len(record.messages)
-            await until(lambda seen=seen: len(record.messages) > min(seen + 60, len(messages) - 1), timeout_s=20)
+            await until(lambda seen=seen: len(record.messages) > min(seen + 60, len(messages) - 1), timeout_s=60)
             victim = server_of_late(record)
             if what == "freeze":
                 frozen.add(victim)
@@ -123,7 +123,7 @@ async def test_three_sidecars_in_turmoil_lose_nothing_and_keep_the_order(pinning
                 await three[victim].end(signal.SIGTERM if what == "leave" else signal.SIGKILL)
                 await three[victim].start(ready=False)
         await emitting
-        await until(lambda: len(record.done()) == len(messages), timeout_s=30)
+        await until(lambda: len(record.done()) == len(messages), timeout_s=60)
         await until(lambda: settled(pinning_nats))
     record.check(revenants=frozenset(frozen))
     assert record.messages == set(messages)

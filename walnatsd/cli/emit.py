@@ -9,7 +9,6 @@ from urllib.parse import quote, urlencode
 import click
 
 from walnatsd.cli.http_client import DEFAULT_HTTP, DaemonUnreachableError, call
-from walnatsd.model.headers import check_emitted_header
 
 FAILED = 1
 
@@ -67,10 +66,6 @@ def _http_headers(content_type: str, headers: Iterable[str]) -> dict[str, str]:
         if name.lower() == "content-type":
             sent["Content-Type"] = value
             continue
-        try:
-            check_emitted_header(name, value)
-        except ValueError as error:
-            raise click.BadParameter(str(error), param_hint="--header") from None
         own = name if _is_own(name) else f"walnats-header-{name}"
         if own in sent:
             raise click.BadParameter(f"{name} is set twice", param_hint="--header")

@@ -67,8 +67,6 @@ async def read_emit(request: web.Request) -> EmitRequest:
         raise Refusal(Reason.INVALID_REQUEST, f"unknown parameters: {', '.join(sorted(unknown))[:200]}")
     if twice := next((name for name in query if len(query.getall(name)) > 1), None):
         raise Refusal(Reason.INVALID_REQUEST, f"the parameter {twice} stands twice")
-    if query.get("uid") == "":
-        raise Refusal(Reason.INVALID_UID, "the parameter uid is empty; leave it out to have one made")
     uid = query.get("uid") or _idempotency_key(request)
     content_type = _once(request, "Content-Type")
     media_type = content_type.partition(";")[0].strip().lower()
