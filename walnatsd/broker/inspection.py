@@ -119,7 +119,7 @@ def _seconds(time: str) -> float:
     """Read a time with nanoseconds, to the very number that the ack subject of a hand-over gives."""
     whole, _, fraction = time.removesuffix("Z").partition(".")
     seconds = int(dt.datetime.fromisoformat(f"{whole}+00:00").timestamp())
-    return (seconds * 1_000_000_000 + int(fraction.ljust(9, "0"))) / 1e9
+    return (seconds * 1_000_000_000 + int(fraction.ljust(9, "0"))) / 1_000_000_000  # a float here rounds twice
 
 
 async def stored_at(jetstream: JetStream, stream: str, subject: str, after: int) -> float | None:
