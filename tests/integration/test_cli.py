@@ -222,11 +222,8 @@ async def test_a_refused_emit_exits_with_1_and_says_why(nats) -> None:
     async with running(config_text(nats.url, events=[{"name": "counts"}], emit={"timeout": 0.2})) as sidecar:
         unknown = await emit("--http", sidecar.http, "nobody", "7")
         later = await emit("--http", sidecar.http, "counts", "7", "--delay", "5s")
-        nats.send_signal(signal.SIGSTOP)
-        try:
+        async with nats.frozen():
             hanging = await emit("--http", sidecar.http, "counts", "7", "--uid", "u")
-        finally:
-            nats.send_signal(signal.SIGCONT)
     assert [result.exit_code for result in (unknown, later, hanging)] == [1, 1, 1]
     assert [result.stdout for result in (unknown, later, hanging)] == ["", "", ""]
     assert unknown.stderr.startswith("error: the event 'nobody' is not declared; add it to events in the config file")

@@ -1,7 +1,6 @@
 """NATS comes late, goes, hangs and comes back; streams and consumers go."""
 
 import asyncio
-import signal
 from typing import Any
 
 import pytest
@@ -177,9 +176,8 @@ async def _is_not_ready(sidecar: Sidecar) -> bool:
 async def test_a_hung_nats_is_noticed_and_the_daemon_goes_on_when_it_runs_again(nats, receiver, monkeypatch) -> None:
     monkeypatch.setattr("walnatsd.broker.connection.PING_INTERVAL_S", 0.1)
     async with running(config(nats, receiver)) as sidecar:
-        nats.send_signal(signal.SIGSTOP)
-        await until(lambda: problem(sidecar, "nats"))
-        nats.send_signal(signal.SIGCONT)
+        async with nats.frozen():
+            await until(lambda: problem(sidecar, "nats"))
         await until(sidecar.is_ready)
         await sidecar.emit("counts", "7")
         await receiver.wait_for(1)

@@ -1,7 +1,6 @@
 """What is refused for want of room: too large, full, busy. Nothing is stored by it and the connection survives."""
 
 import asyncio
-import signal
 from collections.abc import AsyncIterator
 
 import pytest
@@ -118,12 +117,9 @@ async def test_too_much_in_flight_is_refused_as_busy_until_there_is_room(nats, k
     text = config_text(nats.url, events=[{"name": "counts"}], emit={"max_in_flight": 2})
     async with running(text) as sidecar, door(kind, sidecar) as emitter:
         await keep_messages(nats)
-        nats.send_signal(signal.SIGSTOP)
-        try:
+        async with nats.frozen():
             waiting = [asyncio.create_task(emitter.emit("counts", uid=f"u{n}")) for n in range(3)]
             done, waiting_still = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            nats.send_signal(signal.SIGCONT)
         [busy] = [refusal(task.result()) for task in done]
         stored_then = [receipt(answer) for answer in await asyncio.gather(*waiting_still)]
         assert receipt(await emitter.emit("counts", uid=busy.uid))["duplicate"] is False

@@ -1,7 +1,6 @@
 """Emitting while NATS is away or slow: stored once within the budget, or an honest answer."""
 
 import asyncio
-import signal
 import time
 
 import grpc
@@ -42,11 +41,8 @@ async def test_without_nats_the_answer_comes_after_the_timeout_and_says_that_not
 async def test_a_nats_that_hangs_may_have_stored_it_and_a_retry_with_the_same_uid_stores_once(nats, kind) -> None:
     async with running(config(nats, 0.5)) as sidecar, door(kind, sidecar) as emitter:
         await keep_messages(nats)
-        nats.send_signal(signal.SIGSTOP)
-        try:
+        async with nats.frozen():
             answer = refusal(await emitter.emit("counts", b"one", uid="u"))
-        finally:
-            nats.send_signal(signal.SIGCONT)
         assert (answer.code, answer.reason, answer.uid) == (UNAVAILABLE[kind], "NATS_UNAVAILABLE", "u")
         assert answer.maybe_stored is True
         again = receipt(await emitter.emit("counts", b"one", uid="u"))
@@ -60,14 +56,11 @@ async def test_a_nats_that_hangs_within_the_budget_stores_it_once(nats, kind, ui
     monkeypatch.setattr(publisher, "ACK_TIMEOUT_S", 0.3)
     async with running(config(nats)) as sidecar, door(kind, sidecar) as emitter:
         await keep_messages(nats)
-        nats.send_signal(signal.SIGSTOP)
-        try:
+        async with nats.frozen():
             emits = [
                 asyncio.create_task(emitter.emit("counts", b"x", uid=uid + str(n) if uid else "")) for n in range(5)
             ]
             await asyncio.wait(emits, timeout=0.8)  # beyond the wait for one ack, so that each is sent again
-        finally:
-            nats.send_signal(signal.SIGCONT)
         answers = [receipt(answer) for answer in await asyncio.gather(*emits)]
     assert sorted(answer["sequence"] for answer in answers) == [1, 2, 3, 4, 5]
     assert len(await stored(nats)) == 5
@@ -93,14 +86,10 @@ async def _is_waiting(sidecar) -> bool:
 
 
 async def test_the_deadline_of_a_grpc_caller_ends_the_emit_and_the_caller_sees_our_answer(nats) -> None:
-    async with running(config(nats)) as sidecar, door("grpc", sidecar) as emitter:
-        nats.send_signal(signal.SIGSTOP)
-        try:
-            began = time.monotonic()
-            answer = refusal(await emitter.emit("counts", uid="u", timeout_s=1))
-            took_s = time.monotonic() - began
-        finally:
-            nats.send_signal(signal.SIGCONT)
+    async with running(config(nats)) as sidecar, door("grpc", sidecar) as emitter, nats.frozen():
+        began = time.monotonic()
+        answer = refusal(await emitter.emit("counts", uid="u", timeout_s=1))
+        took_s = time.monotonic() - began
     assert took_s < 1
     assert (answer.code, answer.reason, answer.maybe_stored) == ("UNAVAILABLE", "NATS_UNAVAILABLE", True)
 
@@ -113,13 +102,9 @@ async def test_a_deadline_longer_than_emit_timeout_does_not_prolong_it(nats) -> 
 
 
 async def test_the_deadline_holds_for_a_batch_too_and_every_item_has_its_answer(nats) -> None:
-    async with running(config(nats)) as sidecar, stubs(sidecar.grpc) as grpc_:
-        nats.send_signal(signal.SIGSTOP)
-        try:
-            items = [events_pb2.EmitRequest(event="counts", uid=f"u{n}") for n in range(3)]
-            answer = await grpc_.events.EmitBatch(events_pb2.EmitBatchRequest(items=items), timeout=1)
-        finally:
-            nats.send_signal(signal.SIGCONT)
+    async with running(config(nats)) as sidecar, stubs(sidecar.grpc) as grpc_, nats.frozen():
+        items = [events_pb2.EmitRequest(event="counts", uid=f"u{n}") for n in range(3)]
+        answer = await grpc_.events.EmitBatch(events_pb2.EmitBatchRequest(items=items), timeout=1)
     assert [item.uid for item in answer.items] == ["u0", "u1", "u2"]
     assert {item.error.code for item in answer.items} == {grpc.StatusCode.UNAVAILABLE.value[0]}
 

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import random
 import shutil
-import signal
 from collections.abc import AsyncIterator
 
 import nats as nats_library
@@ -113,12 +112,9 @@ async def test_a_server_that_stands_still_and_goes_on_is_no_silent_stall(nats, h
         async with pulling(parts) as puller:
             await parts.store(b"before")
             await until(lambda: puller.payloads == [b"before"])
-            nats.send_signal(signal.SIGSTOP)
-            try:
+            async with nats.frozen():
                 with capture_logs() as logs:
                     await until(lambda: any("gone silent" in line["event"] for line in logs))
-            finally:
-                nats.send_signal(signal.SIGCONT)
             await parts.store(b"after")
             await until(lambda: b"after" in puller.payloads)
         assert puller.most_held <= 4

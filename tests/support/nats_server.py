@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import socket
 import sys
@@ -87,7 +88,8 @@ class NatsServer:
         """Have the running server read other options."""
         self._options = options
         self._write_config()
-        self.send_signal(signal.SIGHUP)
+        assert self._process is not None
+        self._process.send_signal(signal.SIGHUP)
 
     async def stop(self) -> None:
         await self._end(signal.SIGTERM)
@@ -95,9 +97,17 @@ class NatsServer:
     async def kill(self) -> None:
         await self._end(signal.SIGKILL)
 
-    def send_signal(self, number: signal.Signals) -> None:
+    @contextlib.asynccontextmanager
+    async def frozen(self) -> AsyncIterator[None]:
+        """Hold the server still while the body runs, as a hung machine would."""
         assert self._process is not None
-        self._process.send_signal(number)
+        self._process.send_signal(signal.SIGSTOP)
+        # its threads stop one by one, and the last ones may still answer
+        await asyncio.to_thread(os.waitpid, self._process.pid, os.WUNTRACED)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
 
     async def _end(self, number: signal.Signals) -> None:
         if self._process is None:
