@@ -15,20 +15,23 @@ def text_for(server: NatsServer, receiver: Receiver, **parts: object) -> str:
     return config_text(server.url, events=[{"name": "counts", "limits": {"age": "1h"}}], actors=actors, **parts)
 
 
+async def serves_again(sidecar, receiver) -> None:
+    async def back() -> bool:
+        return (await actor_status(sidecar, "print"))["exists"]
+
+    await until(back)
+    await until(sidecar.is_ready)
+    await sidecar.emit("counts", "1")
+    await receiver.wait_for(1)
+
+
 async def test_a_stream_that_somebody_deletes_is_made_again_with_its_actors(
     nats, receiver, monkeypatch, capsys
 ) -> None:
     monkeypatch.setattr(watch, "PERIOD_S", 0.1)
     async with running(text_for(nats, receiver)) as sidecar, nats.jetstream() as jetstream:
         await jetstream.delete_stream("counts")
-
-        async def back() -> bool:
-            return (await actor_status(sidecar, "print"))["exists"]
-
-        await until(back)
-        await until(sidecar.is_ready)
-        await sidecar.emit("counts", "1")
-        await receiver.wait_for(1)
+        await serves_again(sidecar, receiver)
     assert "somebody deleted" in capsys.readouterr().out
 
 
@@ -38,14 +41,7 @@ async def test_a_consumer_that_somebody_deletes_while_nothing_is_pulled_is_made_
     monkeypatch.setattr(watch, "PERIOD_S", 0.1)
     async with running(text_for(nats, receiver)) as sidecar, nats.jetstream() as jetstream:
         await jetstream.delete_consumer("counts", "print")
-
-        async def back() -> bool:
-            return (await actor_status(sidecar, "print"))["exists"]
-
-        await until(back)
-        await until(sidecar.is_ready)
-        await sidecar.emit("counts", "1")
-        await receiver.wait_for(1)
+        await serves_again(sidecar, receiver)
     assert "somebody deleted or changed the actor's consumer" in capsys.readouterr().out
 
 

@@ -12,7 +12,8 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 import walnatsd_client as walnatsd
-from walnatsd_client._proto import actors_pb2, actors_pb2_grpc, events_pb2, events_pb2_grpc, message_pb2
+from sidecar_server import Servicer
+from walnatsd_client._proto import actors_pb2, events_pb2, message_pb2
 
 Request = actors_pb2.ListenRequest
 Context = grpc.aio.ServicerContext
@@ -57,7 +58,7 @@ class Session:
         self.ending.set_result((code, reason))
 
 
-class Sidecar(events_pb2_grpc.EventsServicer, actors_pb2_grpc.ActorsServicer):
+class Sidecar(Servicer):
     """Takes every subscription but those that `refuse` names a reason for."""
 
     def __init__(self) -> None:
@@ -100,18 +101,6 @@ class Sidecar(events_pb2_grpc.EventsServicer, actors_pb2_grpc.ActorsServicer):
         async for request in requests:
             session.requests.put_nowait(request)
         session.requests.put_nowait(None)
-
-    @asynccontextmanager
-    async def serve(self, address: str = "127.0.0.1:0") -> AsyncIterator[str]:
-        server = grpc.aio.server()
-        events_pb2_grpc.add_EventsServicer_to_server(self, server)
-        actors_pb2_grpc.add_ActorsServicer_to_server(self, server)
-        port = server.add_insecure_port(address)
-        await server.start()
-        try:
-            yield address.replace(":0", f":{port}")
-        finally:
-            await server.stop(None)
 
 
 async def end_with(context: Context, code: grpc.StatusCode, reason: str) -> None:

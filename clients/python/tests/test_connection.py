@@ -2,102 +2,24 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import grpc
 import pytest
-from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
-from google.rpc import code_pb2, error_details_pb2, status_pb2
-from grpc_status import rpc_status
+from google.rpc import code_pb2
 
 import walnatsd_client as walnatsd
-from walnatsd_client._proto import actors_pb2, actors_pb2_grpc, events_pb2, events_pb2_grpc
+from emit_sidecar import Context, Sidecar, refuse_with
+from walnatsd_client._proto import actors_pb2, events_pb2
 
 COUNT = walnatsd.Event("counts", int)
-
-Context = grpc.aio.ServicerContext
-Emit = Callable[[events_pb2.EmitRequest, Context], Awaitable[events_pb2.EmitResponse]]
-
-
-class Sidecar(events_pb2_grpc.EventsServicer, actors_pb2_grpc.ActorsServicer):
-    """Stores what is emitted, once per uid, unless the test plays `emit` itself."""
-
-    def __init__(self) -> None:
-        self.registered: list[events_pb2.Event | actors_pb2.Actor] = []
-        self.emitted: list[events_pb2.EmitRequest] = []
-        self.stored: dict[str, int] = {}
-        self.emit: Emit = self.store
-
-    async def Emit(self, request: events_pb2.EmitRequest, context: Context) -> events_pb2.EmitResponse:  # noqa: N802
-        self.emitted.append(request)
-        return await self.emit(request, context)
-
-    async def store(self, request: events_pb2.EmitRequest, _: Context) -> events_pb2.EmitResponse:
-        duplicate = request.uid in self.stored
-        sequence = self.stored.setdefault(request.uid, len(self.stored) + 1)
-        return events_pb2.EmitResponse(uid=request.uid, stream=request.event, sequence=sequence, duplicate=duplicate)
-
-    async def Register(  # noqa: N802
-        self, request: events_pb2.RegisterEventsRequest | actors_pb2.RegisterActorsRequest, _: Context
-    ) -> events_pb2.RegisterEventsResponse | actors_pb2.RegisterActorsResponse:
-        if isinstance(request, events_pb2.RegisterEventsRequest):
-            self.registered += request.events
-            answers = [
-                events_pb2.RegisteredEvent(name=e.name, stream=e.name, created=True, drift=["storage: file"])
-                for e in request.events
-            ]
-            return events_pb2.RegisterEventsResponse(events=answers)
-        self.registered += request.actors
-        return actors_pb2.RegisterActorsResponse(
-            actors=[
-                actors_pb2.RegisteredActor(name=a.name, event=a.event, updated=["ack_wait"]) for a in request.actors
-            ]
-        )
-
-    @asynccontextmanager
-    async def serve(self, address: str) -> AsyncIterator[str]:
-        """Serve at the address until the block ends; then drop what is under way."""
-        server = grpc.aio.server()
-        events_pb2_grpc.add_EventsServicer_to_server(self, server)
-        actors_pb2_grpc.add_ActorsServicer_to_server(self, server)
-        port = server.add_insecure_port(address)
-        await server.start()
-        try:
-            yield address.replace(":0", f":{port}")
-        finally:
-            await server.stop(None)
-
-
-def refuse_with(reason: str, *, code: grpc.StatusCode, maybe_stored: str = "false", retry_s: int = 0) -> Emit:
-    """An Emit that answers an error as section 3 of the contract says."""
-
-    async def refuse(request: events_pb2.EmitRequest, context: Context) -> events_pb2.EmitResponse:
-        info = error_details_pb2.ErrorInfo(
-            domain="walnatsd", reason=reason, metadata={"uid": request.uid, "maybe_stored": maybe_stored}
-        )
-        details = [AnyMessage(), AnyMessage()]
-        details[0].Pack(info)
-        details[1].Pack(error_details_pb2.RetryInfo(retry_delay=Duration(seconds=retry_s)))
-        status = status_pb2.Status(code=code.value[0], message="because", details=details[: 2 if retry_s else 1])
-        await context.abort_with_status(rpc_status.to_status(status))
-        raise AssertionError
-
-    return refuse
 
 
 @pytest.fixture
 def sidecar() -> Sidecar:
     return Sidecar()
-
-
-@pytest.fixture
-async def conn(sidecar: Sidecar) -> AsyncIterator[walnatsd.Connection]:
-    async with sidecar.serve("127.0.0.1:0") as target, walnatsd.connect(target) as connection:
-        yield connection
 
 
 async def test_an_emit_carries_payload_content_type_and_options_and_returns_a_receipt(

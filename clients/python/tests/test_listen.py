@@ -4,7 +4,6 @@ import asyncio
 import re
 import threading
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -20,12 +19,6 @@ COUNT = walnatsd.Event("counts", int)
 @pytest.fixture
 def sidecar() -> Sidecar:
     return Sidecar()
-
-
-@pytest.fixture
-async def conn(sidecar: Sidecar) -> AsyncIterator[walnatsd.Connection]:
-    async with sidecar.serve() as target, walnatsd.connect(target) as connection:
-        yield connection
 
 
 # ---- outcomes

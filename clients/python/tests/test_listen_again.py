@@ -1,7 +1,6 @@
 """How `listen` comes again, and when it does not, against a real gRPC server that plays the sidecar."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import grpc
 import pytest
@@ -16,12 +15,6 @@ COUNT = walnatsd.Event("counts", int)
 @pytest.fixture
 def sidecar() -> Sidecar:
     return Sidecar()
-
-
-@pytest.fixture
-async def conn(sidecar: Sidecar) -> AsyncIterator[walnatsd.Connection]:
-    async with sidecar.serve() as target, walnatsd.connect(target) as connection:
-        yield connection
 
 
 async def test_when_the_stream_breaks_what_runs_is_cancelled_and_a_new_session_begins(

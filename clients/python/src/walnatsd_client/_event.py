@@ -1,6 +1,6 @@
 """Declarations of events."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypedDict, TypeVar, Unpack, overload
 
 from walnatsd_client._serializers import Serializer, serializer_for
@@ -93,11 +93,8 @@ class Event(Generic[T]):
         Raises:
             TypeError: The schema has no built-in serializer.
         """
-        options: Any = {
-            name: getattr(self, name)
-            for name in ("serializer", "description", "limits", "duplicate_window", "replicas", "storage", "min_actors")
-        }
-        return EventWithResponse(self.name, self.schema, response_schema=schema, **options)
+        declared: Any = {each.name: getattr(self, each.name) for each in fields(Event) if each.init}
+        return EventWithResponse(**declared, response_schema=schema)
 
     @property
     def content_type(self) -> str:

@@ -1,0 +1,14 @@
+"""A connection to the server that plays the sidecar; each file says which one does."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+import walnatsd_client as walnatsd
+from sidecar_server import Servicer
+
+
+@pytest.fixture
+async def conn(sidecar: Servicer) -> AsyncIterator[walnatsd.Connection]:
+    async with sidecar.serve() as target, walnatsd.connect(target) as connection:
+        yield connection

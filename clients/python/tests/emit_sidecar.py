@@ -1,0 +1,68 @@
+"""A gRPC server that plays the sidecar towards emitters and those who register."""
+
+from collections.abc import Awaitable, Callable
+
+import grpc
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from sidecar_server import Servicer
+from walnatsd_client._proto import actors_pb2, events_pb2
+
+Context = grpc.aio.ServicerContext
+Emit = Callable[[events_pb2.EmitRequest, Context], Awaitable[events_pb2.EmitResponse]]
+
+
+class Sidecar(Servicer):
+    """Stores what is emitted, once per uid, unless the test plays `emit` itself."""
+
+    def __init__(self) -> None:
+        self.registered: list[events_pb2.Event | actors_pb2.Actor] = []
+        self.emitted: list[events_pb2.EmitRequest] = []
+        self.stored: dict[str, int] = {}
+        self.emit: Emit = self.store
+
+    async def Emit(self, request: events_pb2.EmitRequest, context: Context) -> events_pb2.EmitResponse:  # noqa: N802
+        self.emitted.append(request)
+        return await self.emit(request, context)
+
+    async def store(self, request: events_pb2.EmitRequest, _: Context) -> events_pb2.EmitResponse:
+        duplicate = request.uid in self.stored
+        sequence = self.stored.setdefault(request.uid, len(self.stored) + 1)
+        return events_pb2.EmitResponse(uid=request.uid, stream=request.event, sequence=sequence, duplicate=duplicate)
+
+    async def Register(  # noqa: N802
+        self, request: events_pb2.RegisterEventsRequest | actors_pb2.RegisterActorsRequest, _: Context
+    ) -> events_pb2.RegisterEventsResponse | actors_pb2.RegisterActorsResponse:
+        if isinstance(request, events_pb2.RegisterEventsRequest):
+            self.registered += request.events
+            answers = [
+                events_pb2.RegisteredEvent(name=e.name, stream=e.name, created=True, drift=["storage: file"])
+                for e in request.events
+            ]
+            return events_pb2.RegisterEventsResponse(events=answers)
+        self.registered += request.actors
+        return actors_pb2.RegisterActorsResponse(
+            actors=[
+                actors_pb2.RegisteredActor(name=a.name, event=a.event, updated=["ack_wait"]) for a in request.actors
+            ]
+        )
+
+
+def refuse_with(reason: str, *, code: grpc.StatusCode, maybe_stored: str = "false", retry_s: int = 0) -> Emit:
+    """An Emit that answers an error as section 3 of the contract says."""
+
+    async def refuse(request: events_pb2.EmitRequest, context: Context) -> events_pb2.EmitResponse:
+        info = error_details_pb2.ErrorInfo(
+            domain="walnatsd", reason=reason, metadata={"uid": request.uid, "maybe_stored": maybe_stored}
+        )
+        details = [AnyMessage(), AnyMessage()]
+        details[0].Pack(info)
+        details[1].Pack(error_details_pb2.RetryInfo(retry_delay=Duration(seconds=retry_s)))
+        status = status_pb2.Status(code=code.value[0], message="because", details=details[: 2 if retry_s else 1])
+        await context.abort_with_status(rpc_status.to_status(status))
+        raise AssertionError
+
+    return refuse
