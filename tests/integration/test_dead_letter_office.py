@@ -97,6 +97,7 @@ async def test_bad_requests_are_answered_in_words(nats, receiver) -> None:
     bad = [
         ("GET", "dead-letters", {"limit": 501}, "INVALID_REQUEST"),
         ("GET", "dead-letters", {"cursor": "nonsense"}, "INVALID_REQUEST"),
+        ("GET", "dead-letters", {"cursor": "WyI3IiwieCJd"}, "INVALID_REQUEST"),  # ["7","x"]
         ("GET", "dead-letters", {"event": "a b"}, "INVALID_NAME"),
         ("GET", "dead-letters", {"actor": "a.*"}, "INVALID_NAME"),
         ("GET", "dead-letters/many", {}, "INVALID_REQUEST"),

@@ -1,10 +1,12 @@
 """Frames of the NATS protocol: header blocks, statuses, publish frames, ack subjects."""
 
+from decimal import Decimal
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from walnatsd.broker.wire import AckSubject, Frame, head_of, parse_ack_subject, publish_frame
+from walnatsd.broker.wire import AckSubject, Frame, from_ns, head_of, parse_ack_subject, publish_frame, to_ns
 
 names = st.text(st.characters(codec="ascii", categories=["L", "N"], include_characters="-_"), min_size=1, max_size=20)
 values = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=40).map(str.strip)
@@ -120,3 +122,15 @@ def test_any_ack_subject_survives_a_round_trip(
     facts = AckSubject(stream, consumer, delivered, sequence, 1.7e9, pending)
     assert parse_ack_subject(f"$JS.ACK.{tail}") == facts
     assert parse_ack_subject(f"$JS.ACK.{domain}.{account}.{tail}.token") == facts
+
+
+def test_a_time_in_nanoseconds_is_rounded_once() -> None:
+    stored_ns = 1_795_567_639_885_905_142
+    assert from_ns(stored_ns) == float(Decimal(stored_ns) / 10**9)
+    assert from_ns(stored_ns) != stored_ns / 1e9  # which makes a float of the nanoseconds first
+
+
+@given(st.floats(0, 9e9))
+def test_a_duration_is_written_in_the_nearest_nanoseconds(seconds: float) -> None:
+    exact = Decimal(seconds) * 10**9
+    assert abs(to_ns(seconds) - exact) <= Decimal("0.5") + exact / 2**53

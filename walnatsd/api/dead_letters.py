@@ -11,13 +11,12 @@ from walnatsd.broker.envelope import Past
 from walnatsd.broker.route import Route
 from walnatsd.model import headers
 from walnatsd.model.names import check_actor_name, check_event_name, stream_name
+from walnatsd.model.number import read_number
 from walnatsd.model.refusal import Reason, Refusal
 from walnatsd.observe.metrics import Metrics
 
 MAX_PAGE_BYTES = 16 << 20
 """A page ends early when the payloads that were read for it reach this."""
-MAX_DIGITS = 20
-"""Of a sequence."""
 
 _log = structlog.get_logger("walnatsd.dead_letters")
 
@@ -191,6 +190,7 @@ def _write_cursor(*places: int) -> str:
 def _read_cursor(cursor: str, count: int) -> list[int]:
     """Read the sequences that a cursor holds."""
     texts = read_cursor(cursor)
-    if len(texts) != count or not all(text.isascii() and text.isdecimal() and len(text) < MAX_DIGITS for text in texts):
+    places = [place for text in texts if (place := read_number(text)) is not None]
+    if not len(texts) == len(places) == count:
         raise Refusal(Reason.INVALID_REQUEST, NO_CURSOR)
-    return [int(text) for text in texts]
+    return places

@@ -74,7 +74,7 @@ class Registrar:
             try:
                 await registration.register_event(self._jetstream, event, self._manage, dry_run=True)
             except Refusal as refusal:
-                problems.append(f"event {event.name}: {refusal.message}")
+                problems.append(f"{part_of_event(event.name)}: {refusal.message}")
         for actor in actors:
             try:
                 await registration.register_actor(self._jetstream, actor, self._manage, dry_run=True)
@@ -84,7 +84,7 @@ class Registrar:
 
     async def register_event(self, event: Event) -> None:
         """Register an event, however often that takes."""
-        await self._until_registered(event.name, f"event {event.name}", lambda: self.write_event(event))
+        await self._until_registered(event.name, part_of_event(event.name), lambda: self.write_event(event))
 
     async def register_actor(self, actor: Actor) -> Registered:
         """Register an actor, however often that takes."""
@@ -157,8 +157,13 @@ async def once(registration: Awaitable[Registered]) -> Registered:
         raise Refusal(Reason.NATS_UNAVAILABLE, str(error), retry_after_s=1.0) from None
 
 
+def part_of_event(name: str) -> str:
+    """Name an event as a part of the daemon that may have a problem."""
+    return f"event {name}"
+
+
 def part_of(actor: Actor) -> str:
-    """Name an actor as a part of the daemon that may have a problem."""
+    """The same of an actor."""
     return part_of_actor(actor.event, actor.name)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from walnatsd.api.registrar import part_of, part_of_event
 from walnatsd.api.roster import Roster
 from walnatsd.broker.errors import BrokerError
 from walnatsd.config.load import Loaded
@@ -105,8 +106,8 @@ def _fixed_changes(old: Loaded, new: Loaded) -> list[str]:
 
 
 def _named(loaded: Loaded) -> dict[str, Event | Actor]:
-    events: dict[str, Event | Actor] = {f"event {event.name}": event for event in loaded.config.events}
-    return events | {f"actor {actor.name} of {actor.event}": actor for actor in loaded.config.actors}
+    events: dict[str, Event | Actor] = {part_of_event(event.name): event for event in loaded.config.events}
+    return events | {part_of(actor): actor for actor in loaded.config.actors}
 
 
 def _same(old: Event | Actor, new: Event | Actor, before: Loaded, after: Loaded) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from walnatsd.api.registrar import Registrar, once, part_of, part_of_actor
+from walnatsd.api.registrar import Registrar, once, part_of, part_of_actor, part_of_event
 from walnatsd.broker import pauses
 from walnatsd.broker.errors import BrokerError
 from walnatsd.broker.jetstream import JetStream
@@ -110,7 +110,7 @@ class Roster:
             self._events[event.name] = event
             self._from_file.add(event.name)
             if changed is None or event in changed:
-                self._registrar.hold_emits(event.name, f"event {event.name}")
+                self._registrar.hold_emits(event.name, part_of_event(event.name))
         for actor in actors:
             self._from_file.add((actor.event, actor.name))
             if changed is None or actor in changed:
@@ -139,7 +139,7 @@ class Roster:
             self._from_file.discard(name)
             if isinstance(name, str) and not any(event == name for event, _ in self._actors):
                 self._events.pop(name, None)  # otherwise an actor that came over gRPC still needs it
-            part = f"event {name}" if isinstance(name, str) else part_of_actor(*name)
+            part = part_of_event(name) if isinstance(name, str) else part_of_actor(*name)
             self._registrar.forget(name if isinstance(name, str) else name[0], part)
         self.declare(events, actors, changed=changed)
         await self.register_file(
@@ -257,7 +257,7 @@ class Roster:
 
     def restore_event(self, event: Event, reason: str) -> None:
         """Have an event registered again, and its actors with it, unless that is under way."""
-        self._once_at_a_time(f"event {event.name}", functools.partial(self._restore_event, event, reason))
+        self._once_at_a_time(part_of_event(event.name), functools.partial(self._restore_event, event, reason))
 
     def _once_at_a_time(self, part: str, restore: Callable[[], Coroutine[Any, Any, None]]) -> None:
         async def run() -> None:

@@ -7,15 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from walnatsd.broker.dead_letters import HISTORY, PREFIX, STREAM, TRUNCATED
+from walnatsd.broker.dead_letters import HISTORY, OWN, PREFIX, STREAM, TRUNCATED, dead_letter_uid
 from walnatsd.broker.envelope import put_back
 from walnatsd.broker.errors import ApiError, BrokerError
 from walnatsd.broker.inspection import Stored, stored_message
 from walnatsd.broker.jetstream import JetStream
 from walnatsd.model import headers
 from walnatsd.model.message import Message
-
-OWN = "walnats-dead-letter-"
+from walnatsd.model.number import read_number
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +45,7 @@ class DeadLetter:
     @property
     def uid(self) -> str:
         """The `Nats-Msg-Id` that it is stored under."""
-        message = self.message
-        return f"dlq:{message.stream}:{self.actor}:{message.sequence}:{message.replay}"
+        return dead_letter_uid(self.message, self.actor, self.message.replay)
 
 
 class DeadLetterStream:
@@ -103,10 +101,7 @@ class DeadLetterStream:
         """Remove the dead letter that a message is the replay of: whoever replayed it may have died before that."""
         with contextlib.suppress(BrokerError):  # it has been removed nearly always
             letter = await self.get(sequence)
-            if (
-                letter is not None
-                and letter.uid == f"dlq:{replay.stream}:{actor}:{replay.sequence}:{replay.replay - 1}"
-            ):
+            if letter is not None and letter.uid == dead_letter_uid(replay, actor, replay.replay - 1):
                 await self.remove(sequence)
 
 
@@ -122,9 +117,9 @@ def read_dead_letter(stored: Stored) -> DeadLetter:
         payload=stored.payload,
         headers={name: value for name, value in put_back(header).items() if not name.lower().startswith(OWN)},
         stream=stream,
-        sequence=_number(header.get(f"{OWN}sequence")) or 0,
+        sequence=read_number(header.get(f"{OWN}sequence")) or 0,
         stored_at=_time(header.get(f"{OWN}stored-at")) or stored.stored_at,
-        replay=_number(header.get(headers.MESSAGE_ID, "").rpartition(":")[2]) or 0,
+        replay=read_number(header.get(headers.MESSAGE_ID, "").rpartition(":")[2]) or 0,
     )
     return DeadLetter(
         sequence=stored.sequence,
@@ -132,16 +127,12 @@ def read_dead_letter(stored: Stored) -> DeadLetter:
         message=message,
         actor=actor,
         reason=header.get(f"{OWN}reason", ""),
-        status=_number(header.get(f"{OWN}status")),
-        attempts=_number(header.get(f"{OWN}attempts")) or 0,
+        status=read_number(header.get(f"{OWN}status")),
+        attempts=read_number(header.get(f"{OWN}attempts")) or 0,
         last_attempt_at=header.get(f"{OWN}last-attempt-at"),
         truncated=header.get(TRUNCATED),
         history=_history(header.get(HISTORY)),
     )
-
-
-def _number(text: str | None) -> int | None:
-    return int(text) if text and text.isascii() and text.isdecimal() and len(text) < 20 else None
 
 
 def _time(text: str | None) -> float | None:

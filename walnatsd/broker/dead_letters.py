@@ -12,7 +12,7 @@ from walnatsd.broker.envelope import set_aside
 from walnatsd.broker.errors import ApiError
 from walnatsd.broker.jetstream import JetStream
 from walnatsd.broker.publisher import Publisher
-from walnatsd.broker.wire import head_of
+from walnatsd.broker.wire import head_of, to_ns
 from walnatsd.config.settings import DeadLetters as Settings
 from walnatsd.model import headers
 from walnatsd.model.message import Message
@@ -73,6 +73,11 @@ class DeadLetters:
         )
 
 
+def dead_letter_uid(message: Message, actor: str, replay: int) -> str:
+    """Give the `Nats-Msg-Id` of the dead letter of a message that died as this replay of it, 0 for none."""
+    return f"dlq:{message.stream}:{actor}:{message.sequence}:{replay}"
+
+
 def dead_letter_headers(message: Message, death: Death) -> dict[str, str]:
     """Give the headers of a dead letter: the message's, and what became of it.
 
@@ -80,17 +85,17 @@ def dead_letter_headers(message: Message, death: Death) -> dict[str, str]:
     """
     header = {name: value for name, value in set_aside(message.headers).items() if not name.lower().startswith(OWN)}
     header |= {
-        headers.MESSAGE_ID: f"dlq:{message.stream}:{death.actor}:{message.sequence}:{message.replay}",
-        "walnats-dead-letter-reason": one_line(death.reason),
-        "walnats-dead-letter-status": str(death.status or ""),
-        "walnats-dead-letter-attempts": str(death.attempts),
-        "walnats-dead-letter-uid": (message.uid or "")[:MAX_UID_LENGTH],
-        "walnats-dead-letter-stored-at": rfc3339(message.stored_at),
-        "walnats-dead-letter-last-attempt-at": rfc3339(death.at),
-        "walnats-dead-letter-stream": message.stream,
-        "walnats-dead-letter-sequence": str(message.sequence),
-        "walnats-dead-letter-event": message.event,
-        "walnats-dead-letter-actor": death.actor,
+        headers.MESSAGE_ID: dead_letter_uid(message, death.actor, message.replay),
+        f"{OWN}reason": one_line(death.reason),
+        f"{OWN}status": str(death.status or ""),
+        f"{OWN}attempts": str(death.attempts),
+        f"{OWN}uid": (message.uid or "")[:MAX_UID_LENGTH],
+        f"{OWN}stored-at": rfc3339(message.stored_at),
+        f"{OWN}last-attempt-at": rfc3339(death.at),
+        f"{OWN}stream": message.stream,
+        f"{OWN}sequence": str(message.sequence),
+        f"{OWN}event": message.event,
+        f"{OWN}actor": death.actor,
         HISTORY: history_json(death.history),
     }
     return header
@@ -147,7 +152,7 @@ async def register_stream(jetstream: JetStream, settings: Settings, *, replicas:
         BrokerError: NATS did not answer.
     """
     wanted = {
-        "max_age": round(settings.age * 1e9),
+        "max_age": to_ns(settings.age),
         "max_bytes": settings.bytes,
         "num_replicas": replicas,
     }

@@ -8,7 +8,7 @@ from walnatsd.broker.connection import Connection
 from walnatsd.broker.envelope import NO_PAST, Past, open_up
 from walnatsd.broker.errors import BrokerError, NoReplyError, NoRespondersError, NotConnectedError
 from walnatsd.broker.jetstream import JetStream
-from walnatsd.broker.wire import AckSubject, Frame, parse_ack_subject
+from walnatsd.broker.wire import AckSubject, Frame, parse_ack_subject, to_ns
 from walnatsd.model import headers
 from walnatsd.model.delay import delay_left_s
 from walnatsd.model.message import Message
@@ -131,7 +131,7 @@ class Delivery:
     async def nak(self, after_s: float = 0.0) -> None:
         """Hand the message back, to be delivered again not before `after_s` seconds, or after 30 days."""
         self.is_handed_back = True
-        delay_ns = round(min(after_s, LONGEST_NAK_S) * 1e9)
+        delay_ns = to_ns(min(after_s, LONGEST_NAK_S))
         await self._settle(b'-NAK {"delay": %d}' % delay_ns if delay_ns > 0 else b"-NAK")
 
     async def term(self, reason: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from walnatsd.broker.errors import STREAM_NOT_FOUND, ApiError
 from walnatsd.broker.jetstream import JetStream
-from walnatsd.broker.wire import Frame
+from walnatsd.broker.wire import Frame, from_ns
 
 NO_MESSAGE = 10037
 
@@ -71,7 +71,7 @@ def _state(info: dict[str, Any], level: int) -> ConsumerState:
         redelivered=info.get("num_redelivered", 0),
         waiting_pulls=info.get("num_waiting", 0) + (1 if info.get("push_bound") else 0),
         floor=info.get("ack_floor", {}).get("stream_seq", 0),
-        paused_for_s=info.get("pause_remaining", 0) / 1e9 if info.get("paused") else 0.0,
+        paused_for_s=from_ns(info.get("pause_remaining", 0)) if info.get("paused") else 0.0,
         config=config,
     )
 
@@ -119,7 +119,7 @@ def _seconds(time: str) -> float:
     """Read a time with nanoseconds, to the very number that the ack subject of a hand-over gives."""
     whole, _, fraction = time.removesuffix("Z").partition(".")
     seconds = int(dt.datetime.fromisoformat(f"{whole}+00:00").timestamp())
-    return (seconds * 1_000_000_000 + int(fraction.ljust(9, "0"))) / 1_000_000_000  # a float here rounds twice
+    return from_ns(seconds * 1_000_000_000 + int(fraction.ljust(9, "0")))
 
 
 async def stored_at(jetstream: JetStream, stream: str, subject: str, after: int) -> float | None:

@@ -1,6 +1,7 @@
 """JetStream's API as raw requests, so that settings that the nats library does not know survive a round trip."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -89,6 +90,16 @@ class JetStream:
         info = await self._info(f"CONSUMER.INFO.{stream}.{name}", STREAM_NOT_FOUND, CONSUMER_NOT_FOUND)
         self._note(f"{stream}.{name}", info, CONSUMER_REMAINS_S)
         return info
+
+    async def update_consumer(self, stream: str, name: str, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Give a consumer another config. It must be a whole one: what is left out falls back to its default.
+
+        Raises:
+            ApiError: The server does not accept it, or there is no such consumer.
+            BrokerError: It did not answer.
+        """
+        body = {"stream_name": stream, "action": "update", "config": config}
+        return await self.request(f"CONSUMER.CREATE.{stream}.{name}", body)
 
     async def _info(self, operation: str, *missing: int) -> dict[str, Any] | None:
         try:

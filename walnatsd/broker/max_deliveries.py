@@ -15,6 +15,7 @@ from walnatsd.broker.connection import Connection
 from walnatsd.broker.errors import NoRespondersError
 from walnatsd.broker.inspection import stored_message
 from walnatsd.broker.jetstream import JetStream
+from walnatsd.broker.wire import to_ns
 from walnatsd.model.message import Message
 
 STREAM = "walnatsd-max-deliveries"
@@ -65,7 +66,7 @@ async def register(jetstream: JetStream, *, replicas: int) -> None:
             "description": "Messages that the server gives up because somebody limited the deliveries of a consumer.",
             "subjects": [SUBJECTS],
             "retention": "workqueue",
-            "max_age": KEPT_S * 1_000_000_000,
+            "max_age": to_ns(KEPT_S),
             "max_msgs": MAX_ADVISORIES,
             "discard": "old",
             "num_replicas": replicas,
@@ -77,7 +78,7 @@ async def register(jetstream: JetStream, *, replicas: int) -> None:
         "ack_policy": "explicit",
         "deliver_policy": "all",
         "replay_policy": "instant",
-        "ack_wait": ACK_WAIT_S * 1_000_000_000,
+        "ack_wait": to_ns(ACK_WAIT_S),
         "max_ack_pending": -1,
         "max_deliver": UNLIMITED,
         "num_replicas": 0,
@@ -106,14 +107,8 @@ async def lift(jetstream: JetStream, advisory: Advisory) -> bool:
     info = await jetstream.consumer(advisory.stream, advisory.consumer)
     if info is None or info["config"].get("max_deliver", UNLIMITED) == UNLIMITED:
         return False
-    await jetstream.request(
-        f"CONSUMER.CREATE.{advisory.stream}.{advisory.consumer}",
-        {
-            "stream_name": advisory.stream,
-            "action": "update",
-            "config": info["config"] | {"max_deliver": UNLIMITED},
-        },
-    )
+    config = info["config"] | {"max_deliver": UNLIMITED}
+    await jetstream.update_consumer(advisory.stream, advisory.consumer, config)
     return True
 
 

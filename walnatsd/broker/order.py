@@ -5,6 +5,7 @@ from typing import Any
 
 from walnatsd.broker.errors import BrokerError
 from walnatsd.broker.jetstream import JetStream
+from walnatsd.broker.wire import to_ns
 from walnatsd.model.actor import Actor
 
 GROUP = "order"
@@ -35,7 +36,7 @@ def pinned_group(actor: Actor) -> dict[str, Any]:
     return {
         "priority_groups": [GROUP],
         "priority_policy": _POLICY,
-        "priority_timeout": round(pin_timeout_s(actor) * 1e9),
+        "priority_timeout": to_ns(pin_timeout_s(actor)),
     }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from walnatsd.broker.errors import ApiError
+from walnatsd.broker.errors import STREAM_EXISTS, ApiError
 from walnatsd.broker.jetstream import JetStream
 from walnatsd.model.refusal import Reason, Refusal
 
@@ -17,8 +17,6 @@ WORK = "walnatsd"
 SCHEDULES = "walnatsd.schedule."
 DUE = "walnatsd.due."
 ROUTES = "walnatsd.actor."
-
-_STREAM_EXISTS = 10058
 
 _log = structlog.get_logger("walnatsd.streams")
 
@@ -63,7 +61,7 @@ async def register(jetstream: JetStream, wanted: Mapping[str, Any]) -> Mapping[s
         try:
             return dict((await jetstream.request(f"STREAM.CREATE.{name}", wanted))["config"])
         except ApiError as error:
-            if error.err_code != _STREAM_EXISTS:
+            if error.err_code != STREAM_EXISTS:
                 raise
             return await register(jetstream, wanted)  # another sidecar was faster
     present: dict[str, Any] = info["config"]

@@ -72,7 +72,4 @@ async def _note(jetstream: JetStream, stream: str, consumer: str, reason: str | 
     metadata = {key: value for key, value in (info["config"].get("metadata") or {}).items() if key != REASON}
     if reason is not None:
         metadata[REASON] = reason
-    config = info["config"] | {"metadata": metadata}
-    await jetstream.request(
-        f"CONSUMER.CREATE.{stream}.{consumer}", {"stream_name": stream, "action": "update", "config": config}
-    )
+    await jetstream.update_consumer(stream, consumer, info["config"] | {"metadata": metadata})

@@ -17,7 +17,7 @@ from walnatsd.broker.connection import Connection
 from walnatsd.broker.errors import BrokerError
 from walnatsd.broker.jetstream import JetStream
 from walnatsd.broker.order import GROUP
-from walnatsd.broker.wire import Frame
+from walnatsd.broker.wire import Frame, to_ns
 
 PROOFS_PER_TIMEOUT = 4
 
@@ -173,5 +173,5 @@ class Pin:
             await self._connection.request(self._next, self._empty_pull(pin), timeout_s=self._proof_lasts_s)
 
     def _empty_pull(self, pin: str | None) -> bytes:
-        expires_ns = round(_ANSWERED_AFTER_S * 1e9)
-        return orjson.dumps({"batch": 1, "max_bytes": 1, "expires": expires_ns, "group": GROUP, "id": pin})
+        expires = to_ns(_ANSWERED_AFTER_S)
+        return orjson.dumps({"batch": 1, "max_bytes": 1, "expires": expires, "group": GROUP, "id": pin})

@@ -12,7 +12,7 @@ from walnatsd.broker.connection import Connection
 from walnatsd.broker.errors import BrokerError, NotConnectedError
 from walnatsd.broker.jetstream import JetStream
 from walnatsd.broker.pin import Pin
-from walnatsd.broker.wire import Frame
+from walnatsd.broker.wire import Frame, to_ns
 
 EXPIRES_S = 30.0
 HEARTBEAT_S = 5.0
@@ -156,8 +156,8 @@ class Pull:
     def _ask(self, count: int) -> None:
         body: dict[str, object] = {
             "batch": count,
-            "expires": int(EXPIRES_S * 1e9),
-            "idle_heartbeat": int(HEARTBEAT_S * 1e9),
+            "expires": to_ns(EXPIRES_S),
+            "idle_heartbeat": to_ns(HEARTBEAT_S),
         }
         if self._pin is not None:
             body |= self._pin.request

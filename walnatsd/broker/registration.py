@@ -5,13 +5,15 @@ them back to defaults. What differs and isn't written is drift.
 """
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from walnatsd.broker import order
-from walnatsd.broker.errors import ApiError
+from walnatsd.broker.errors import STREAM_EXISTS, ApiError
 from walnatsd.broker.jetstream import JetStream
+from walnatsd.broker.wire import from_ns, to_ns
 from walnatsd.config.settings import Manage
 from walnatsd.model.actor import Actor
 from walnatsd.model.event import Event
@@ -19,7 +21,6 @@ from walnatsd.model.refusal import Reason, Refusal
 
 _UNLIMITED = -1
 _NAME_IN_USE = 10148  # a consumer is created that exists with another config
-_STREAM_EXISTS = 10058
 _TEMPORARY = 503
 
 
@@ -75,14 +76,14 @@ async def register_event(
         try:
             await jetstream.request(f"STREAM.CREATE.{event.stream}", new_stream(event))
         except ApiError as error:
-            if error.err_code == _STREAM_EXISTS:  # another sidecar was faster
+            if error.err_code == STREAM_EXISTS:  # another sidecar was faster
                 return await register_event(jetstream, event, manage, force=force)
             raise _not_accepted(f"the stream {event.stream!r} of the event {event.name!r}", error) from None
         return Registered(created=True)
     change = stream_change(event, info["config"], info["state"], force=force)
     what = f"the stream {event.stream!r}"
-    update = f"STREAM.UPDATE.{event.stream}"
-    return await _write(jetstream, update, change, change.config, manage, what, dry_run=dry_run)
+    write = functools.partial(jetstream.request, f"STREAM.UPDATE.{event.stream}")
+    return await _write(write, change, manage, what, dry_run=dry_run)
 
 
 def new_stream(event: Event) -> dict[str, Any]:
@@ -150,7 +151,7 @@ def _stream_keys(event: Event, *, declared_only: bool) -> list[tuple[str, str, A
     limits = event.limits
     keys = [
         (event, "description", "description", "description", event.description or ""),
-        (limits, "age", "limits.age", "max_age", _ns(limits.age) if limits.age else 0),
+        (limits, "age", "limits.age", "max_age", to_ns(limits.age) if limits.age else 0),
         (limits, "consumers", "limits.consumers", "max_consumers", limits.consumers or _UNLIMITED),
         (limits, "messages", "limits.messages", "max_msgs", limits.messages or _UNLIMITED),
         (limits, "bytes", "limits.bytes", "max_bytes", limits.bytes or _UNLIMITED),
@@ -172,14 +173,14 @@ def _duplicate_window_ns(event: Event) -> int:
     window_s = event.duplicate_window
     if "duplicate_window" not in event.model_fields_set and event.limits.age is not None:
         window_s = min(window_s, event.limits.age)
-    return _ns(window_s)
+    return to_ns(window_s)
 
 
 def _in_words(name: str, value: Any) -> str:
     """Write a value of the server as a config file would."""
     if value in (_UNLIMITED, 0):
         return "none"
-    return f"{value / 1e9:g}s" if name in {"max_age", "duplicate_window"} else str(value)
+    return f"{from_ns(value):g}s" if name in {"max_age", "duplicate_window"} else str(value)
 
 
 def _what_is_lost(name: str, value: Any, present: Any, config: Mapping[str, Any], state: Mapping[str, Any]) -> str:
@@ -215,7 +216,6 @@ async def register_actor(jetstream: JetStream, actor: Actor, manage: Manage, *, 
         Refusal: CONFLICT: there is a consumer of this name that no actor can use, or the server does not accept it.
         BrokerError: NATS did not answer.
     """
-    where = f"CONSUMER.CREATE.{actor.stream}.{actor.name}"
     what = f"the consumer {actor.name!r} of the stream {actor.stream!r}"
     info = await jetstream.consumer(actor.stream, actor.name)
     if info is None:
@@ -225,7 +225,7 @@ async def register_actor(jetstream: JetStream, actor: Actor, manage: Manage, *, 
             return Registered(created=True)
         body = {"stream_name": actor.stream, "action": "create", "config": new_consumer(actor)}
         try:
-            answer = await jetstream.request(where, body)
+            answer = await jetstream.request(f"CONSUMER.CREATE.{actor.stream}.{actor.name}", body)
         except ApiError as error:
             if error.err_code == _NAME_IN_USE:  # another sidecar was faster
                 return await register_actor(jetstream, actor, manage)
@@ -234,8 +234,8 @@ async def register_actor(jetstream: JetStream, actor: Actor, manage: Manage, *, 
         pinned = await _keep_order(jetstream, actor, answer["config"], completing, what)
         return Registered(created=True, pinned=pinned)
     change = consumer_change(actor, info["config"])
-    body = {"stream_name": actor.stream, "action": "update", "config": change.config}
-    registered = await _write(jetstream, where, change, body, manage, what, dry_run=dry_run)
+    write = functools.partial(jetstream.update_consumer, actor.stream, actor.name)
+    registered = await _write(write, change, manage, what, dry_run=dry_run)
     if dry_run:
         return registered
     present = change.config if registered.updated else info["config"]
@@ -256,10 +256,8 @@ async def _keep_order(jetstream: JetStream, actor: Actor, config: Mapping[str, A
         return False
     if not order.keeps_order(config) and manage.update:  # created just now on a server before 2.11
         change = consumer_change(actor, config)
-        body = {"stream_name": actor.stream, "action": "update", "config": change.config}
-        await _write(
-            jetstream, f"CONSUMER.CREATE.{actor.stream}.{actor.name}", change, body, manage, what, dry_run=False
-        )
+        write = functools.partial(jetstream.update_consumer, actor.stream, actor.name)
+        await _write(write, change, manage, what, dry_run=False)
         config = change.config
     if not order.keeps_order(config):
         raise Refusal(
@@ -325,7 +323,7 @@ def _deliver_policy(actor: Actor) -> str:
 def _consumer_keys(actor: Actor, *, declared_only: bool) -> list[tuple[str, str, Any]]:
     keys = [
         ("description", "description", actor.description or ""),
-        ("ack_wait", "ack_wait", _ns(actor.ack_wait)),
+        ("ack_wait", "ack_wait", to_ns(actor.ack_wait)),
         ("max_ack_pending", "max_ack_pending", actor.max_ack_pending),
     ]
     if declared_only:
@@ -340,8 +338,14 @@ def _consumer_keys(actor: Actor, *, declared_only: bool) -> list[tuple[str, str,
 
 
 async def _write(
-    jetstream: JetStream, operation: str, change: Change, body: Any, manage: Manage, what: str, *, dry_run: bool
+    write: Callable[[dict[str, Any]], Awaitable[dict[str, Any]]],
+    change: Change,
+    manage: Manage,
+    what: str,
+    *,
+    dry_run: bool,
 ) -> Registered:
+    """Write what differs with `write`, which takes a config and gives the server's answer, as far as that is allowed."""
     if not change.updated:
         return Registered(drift=tuple(change.drift))
     if not manage.update:
@@ -349,7 +353,7 @@ async def _write(
         return Registered(drift=tuple(drift))
     if not dry_run:
         try:
-            change.config = (await jetstream.request(operation, body))["config"]
+            change.config = (await write(change.config))["config"]
         except ApiError as error:
             raise _not_accepted(what, error) from None
     return Registered(updated=tuple(dict.fromkeys(change.updated)), drift=tuple(change.drift))
@@ -359,7 +363,3 @@ def _not_accepted(what: str, error: ApiError) -> Refusal:
     if error.code == _TEMPORARY:
         return Refusal(Reason.NATS_UNAVAILABLE, f"JetStream can't register {what} now: {error}", retry_after_s=1.0)
     return Refusal(Reason.CONFLICT, f"NATS does not accept {what}: {error}")
-
-
-def _ns(seconds: float) -> int:
-    return round(seconds * 1e9)

@@ -3,6 +3,18 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+_NANOSECONDS = 1_000_000_000
+
+
+def to_ns(seconds: float) -> int:
+    """Write a duration as NATS does: in whole nanoseconds."""
+    return round(seconds * _NANOSECONDS)
+
+
+def from_ns(nanoseconds: int) -> float:
+    """Read a time or a duration of NATS. An int is divided by an int, for a float would round a time twice."""
+    return nanoseconds / _NANOSECONDS
+
 
 @dataclass(frozen=True, slots=True)
 class Frame:
@@ -84,4 +96,4 @@ def parse_ack_subject(subject: str) -> AckSubject:
     if len(tokens) < 9 or tokens[0] != "$JS" or tokens[1] != "ACK":
         raise ValueError(f"not an ack subject: {subject!r}")
     _, _, stream, consumer, delivered, sequence, _, stored_ns, pending = tokens[:9]
-    return AckSubject(stream, consumer, int(delivered), int(sequence), int(stored_ns) / 1_000_000_000, int(pending))
+    return AckSubject(stream, consumer, int(delivered), int(sequence), from_ns(int(stored_ns)), int(pending))

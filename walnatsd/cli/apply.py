@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from walnatsd.api.registrar import part_of, part_of_event
 from walnatsd.broker import dead_letters, max_deliveries, own_streams
 from walnatsd.broker.connection import connect
 from walnatsd.broker.errors import BrokerError
@@ -58,16 +59,16 @@ async def _apply(loaded: Loaded, *, force: bool, dry_run: bool, timeout_s: float
             try:
                 registered = await register_event(jetstream, event, config.nats.manage, force=force, dry_run=dry_run)
             except (Refusal, BrokerError) as error:
-                failures += _failed(f"event {event.name}", error)
+                failures += _failed(part_of_event(event.name), error)
             else:
-                _report(f"event {event.name}", registered, dry_run=dry_run)
+                _report(part_of_event(event.name), registered, dry_run=dry_run)
         for actor in config.actors:
             try:
                 registered = await register_actor(jetstream, actor, config.nats.manage, dry_run=dry_run)
             except (Refusal, BrokerError) as error:
-                failures += _failed(f"actor {actor.name} of {actor.event}", error)
+                failures += _failed(part_of(actor), error)
             else:
-                _report(f"actor {actor.name} of {actor.event}", registered, dry_run=dry_run)
+                _report(part_of(actor), registered, dry_run=dry_run)
     return FAILED if failures else 0
 
 

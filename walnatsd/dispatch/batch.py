@@ -17,7 +17,7 @@ from walnatsd.model.actor import Actor, Batch
 from walnatsd.model.attempt import Attempt
 from walnatsd.model.message import Message
 from walnatsd.model.outcome import Outcome, Verdict
-from walnatsd.model.retry import Decision, Retry
+from walnatsd.model.retry import AT_ONCE, Decision, Retry
 
 
 class Item(NamedTuple):
@@ -87,7 +87,7 @@ class BatchIntake:
         if not self._hand.take(delivery):
             return
         if self._stopping:
-            self._start(self._settle_all([delivery], Retry(0.0, counts=False)), str(delivery.message.sequence))
+            self._start(self._settle_all([delivery], AT_ONCE), str(delivery.message.sequence))
             return
         seen = self._screen.look(delivery.message, now=time.time())
         if not isinstance(seen, Message):
@@ -116,7 +116,7 @@ class BatchIntake:
     async def hand_back(self) -> None:
         """Hand back what is gathered."""
         self._stopping = True
-        await self._settle_all([item.delivery for item in self._take()], Retry(0.0, counts=False))
+        await self._settle_all([item.delivery for item in self._take()], AT_ONCE)
 
     def _send_if_possible(self) -> None:
         """Send the open batch, or leave it open until a request has ended. Where the gate is shut, hand it back."""
@@ -147,7 +147,7 @@ class BatchIntake:
             try:
                 await self._slots.take(self._actor.priority)
             except asyncio.CancelledError:
-                await self._settle_all(deliveries, Retry(0.0, counts=False))
+                await self._settle_all(deliveries, AT_ONCE)
                 raise
             finally:
                 self._unstarted -= 1
@@ -180,7 +180,7 @@ class BatchIntake:
                 [(item.message, number) for item, number in zip(items, numbers, strict=True)]
             )
         except asyncio.CancelledError:
-            await self._settle_all([item.delivery for item in items], Retry(0.0, counts=False))
+            await self._settle_all([item.delivery for item in items], AT_ONCE)
             raise
         duration_s = time.perf_counter() - started
         self._gate.record(outcome if isinstance(outcome, Outcome) else _ANSWERED, era)
@@ -203,7 +203,7 @@ class BatchIntake:
                 left.pop(0)
             await self._settle_all([item.delivery for item in left], self._later())
         except asyncio.CancelledError:
-            await self._settle_all([item.delivery for item in left[1:]], Retry(0.0, counts=False))
+            await self._settle_all([item.delivery for item in left[1:]], AT_ONCE)
             raise
 
     async def _conclude(self, delivery: Delivery, attempt: Attempt) -> None:

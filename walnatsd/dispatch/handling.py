@@ -23,7 +23,7 @@ from walnatsd.model.message import Message
 from walnatsd.model.outcome import Outcome, Verdict
 from walnatsd.model.refusal import Refusal
 from walnatsd.model.reply import may_reply, reply_subject
-from walnatsd.model.retry import Ack, DeadLetter, Decision, Pause, Retry, Skip, decide
+from walnatsd.model.retry import AT_ONCE, Ack, DeadLetter, Decision, Pause, Retry, Skip, decide
 from walnatsd.observe.metrics import Metrics
 
 PARK_OVER_S = 60.0
@@ -88,7 +88,7 @@ class Handling:
         try:
             outcome = await self._target.attempt(message, number)
         except asyncio.CancelledError:  # the stop can't wait for it
-            await self.settle(delivery, Retry(0.0, counts=False))
+            await self.settle(delivery, AT_ONCE)
             raise
         self._gate.record(outcome, era)
         return await self.conclude(delivery, Attempt(number, began, time.perf_counter() - started, outcome))

@@ -13,7 +13,7 @@ from walnatsd.dispatch.screen import Screen
 from walnatsd.dispatch.slots import Slots
 from walnatsd.model.actor import Actor
 from walnatsd.model.message import Message
-from walnatsd.model.retry import Retry
+from walnatsd.model.retry import AT_ONCE, Retry
 
 BUSY_PAUSE_S = 0.1
 
@@ -116,7 +116,7 @@ class SingleIntake:
     def _why_not_now(self) -> Retry | None:
         """Tell when to come again where the gate has shut since the message was asked for."""
         if self._stopping:
-            return Retry(0.0, counts=False)
+            return AT_ONCE
         if len(self._hand) > self._gate.allowance() or self._gate.starts_left(1) < 1:
             return Retry(self._gate.opens_in_s or BUSY_PAUSE_S, counts=False)
         return None
@@ -150,7 +150,7 @@ class SingleIntake:
         try:
             await turn
         except BaseException:
-            await self._handling.settle(delivery, Retry(0.0, counts=False))
+            await self._handling.settle(delivery, AT_ONCE)
             raise
         finally:
             self._one_waits = False

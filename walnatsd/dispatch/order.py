@@ -28,7 +28,7 @@ from walnatsd.dispatch.slots import Slots
 from walnatsd.model.actor import Actor
 from walnatsd.model.delay import delay_left_s
 from walnatsd.model.message import Message
-from walnatsd.model.retry import Decision, Pause, Retry
+from walnatsd.model.retry import AT_ONCE, Decision, Pause, Retry
 from walnatsd.observe.metrics import Metrics
 from walnatsd.payload.keys import order_key
 
@@ -318,7 +318,7 @@ class OrderedIntake:
 
     async def _give_back(self, held: Held) -> None:
         try:
-            decision = await self._handling.settle(held.delivery, Retry(0.0, counts=False))
+            decision = await self._handling.settle(held.delivery, AT_ONCE)
         except BaseException:
             self._let_go(held)
             raise

@@ -32,6 +32,10 @@ class Retry:
     """Whether the attempt counts towards `max_attempts`."""
 
 
+AT_ONCE = Retry(0.0, counts=False)
+"""Hand the message back as if it had never come: nobody could attempt it here."""
+
+
 @dataclass(frozen=True, slots=True)
 class Skip:
     """Settle the message unseen: the actor did not ask for such."""
@@ -79,7 +83,7 @@ def decide(outcome: Outcome, *, attempt: int, deliveries: int, policy: RetryPoli
         case Verdict.GONE:
             return Pause(outcome.reason)
         case Verdict.HANDED_BACK:
-            return Retry(0.0, counts=False)
+            return AT_ONCE
         case Verdict.UNAVAILABLE:
             return Retry(_wait_s(outcome, deliveries, policy, draw), counts=False)
         case Verdict.FAILED:

@@ -1,11 +1,11 @@
 """The administration address and the monitoring address: health and metrics."""
 
-import orjson
 from aiohttp import web
 
 from walnatsd.observe.health import Health
 from walnatsd.observe.metrics import CONTENT_TYPE, Metrics
 from walnatsd.servers.administration import add_administration
+from walnatsd.servers.answers import json_answer
 from walnatsd.servers.dead_letters import add_dead_letters
 from walnatsd.servers.door import Guard, door
 from walnatsd.servers.office import Office
@@ -28,11 +28,7 @@ def monitoring_app(health: Health, metrics: Metrics, guard: Guard | None = None)
     async def readyz(_request: web.Request) -> web.Response:
         problems = health.problems
         body = {"status": "not ready" if problems else "ready", "problems": problems}
-        return web.Response(
-            status=503 if problems else 200,
-            body=orjson.dumps(body),
-            content_type="application/json",
-        )
+        return json_answer(body, status=503 if problems else 200)
 
     async def show_metrics(_request: web.Request) -> web.Response:
         return web.Response(body=metrics.render(), headers={"Content-Type": CONTENT_TYPE})

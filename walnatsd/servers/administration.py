@@ -3,13 +3,13 @@
 import datetime as dt
 from typing import Any
 
-import orjson
 from aiohttp import web
 
 from walnatsd.api.administration import ActorStatus, EventStatus
 from walnatsd.api.pages import page_of, read_limit
 from walnatsd.model.refusal import Reason, Refusal
 from walnatsd.payload.cloudevents import rfc3339
+from walnatsd.servers.answers import json_answer
 from walnatsd.servers.office import Office
 
 
@@ -18,13 +18,13 @@ def add_administration(app: web.Application, office: Office) -> None:
 
     async def events(request: web.Request) -> web.Response:
         names, cursor = page_of(office.administration.event_names(), **_page(request))
-        return _json(
+        return json_answer(
             {"items": [_event(await office.administration.event(name)) for name in names], "next_cursor": cursor}
         )
 
     async def actors(request: web.Request) -> web.Response:
         names, cursor = page_of(office.administration.actor_names(), **_page(request))
-        return _json(
+        return json_answer(
             {"items": [_actor(each) for each in await office.administration.actors(names)], "next_cursor": cursor}
         )
 
@@ -32,11 +32,13 @@ def add_administration(app: web.Application, office: Office) -> None:
         event, actor = request.match_info["event"], request.match_info["actor"]
         until = _until(request.query.get("until"))
         everywhere = await office.administration.pause(event, actor, until)
-        return _json({"paused": True, "until": rfc3339(until.timestamp()) if until else None, "everywhere": everywhere})
+        return json_answer(
+            {"paused": True, "until": rfc3339(until.timestamp()) if until else None, "everywhere": everywhere}
+        )
 
     async def resume(request: web.Request) -> web.Response:
         everywhere = await office.administration.resume(request.match_info["event"], request.match_info["actor"])
-        return _json({"paused": False, "until": None, "everywhere": everywhere})
+        return json_answer({"paused": False, "until": None, "everywhere": everywhere})
 
     async def delete_actor(request: web.Request) -> web.Response:
         await office.administration.delete_actor(request.match_info["event"], request.match_info["actor"])
@@ -48,7 +50,7 @@ def add_administration(app: web.Application, office: Office) -> None:
 
     async def reload_file(_request: web.Request) -> web.Response:
         reloaded = await office.reload.run()
-        return _json({"added": reloaded.added, "changed": reloaded.changed, "removed": reloaded.removed})
+        return json_answer({"added": reloaded.added, "changed": reloaded.changed, "removed": reloaded.removed})
 
     actor = "/admin/v1/actors/{event}/{actor}"
     app.router.add_get("/admin/v1/events", events, allow_head=False)
@@ -120,7 +122,3 @@ def _actor(status: ActorStatus) -> dict[str, Any]:
         "orphans": status.orphans,
         "drift": status.drift,
     }
-
-
-def _json(body: dict[str, Any]) -> web.Response:
-    return web.Response(body=orjson.dumps(body), content_type="application/json")

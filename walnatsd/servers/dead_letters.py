@@ -3,13 +3,14 @@
 import base64
 from typing import Any
 
-import orjson
 from aiohttp import web
 
 from walnatsd.api.pages import read_limit
 from walnatsd.broker.dead_letter_stream import DeadLetter
+from walnatsd.model.number import read_number
 from walnatsd.model.refusal import Reason, Refusal
 from walnatsd.payload.cloudevents import content_type, rfc3339
+from walnatsd.servers.answers import json_answer
 from walnatsd.servers.office import Office
 
 PATH = "/admin/v1/dead-letters"
@@ -23,14 +24,14 @@ def add_dead_letters(app: web.Application, office: Office) -> None:
         letters, cursor = await office.dead_letters.page(
             query.get("event"), query.get("actor"), limit=read_limit(query.get("limit")), cursor=query.get("cursor")
         )
-        return _json({"items": [_item(letter) for letter in letters], "next_cursor": cursor})
+        return json_answer({"items": [_item(letter) for letter in letters], "next_cursor": cursor})
 
     async def show(request: web.Request) -> web.Response:
-        return _json(_whole(await office.dead_letters.show(_sequence(request))))
+        return json_answer(_whole(await office.dead_letters.show(_sequence(request))))
 
     async def replay(request: web.Request) -> web.Response:
         letter = await office.dead_letters.replay(_sequence(request))
-        return _json(
+        return json_answer(
             {
                 "sequence": letter.sequence,
                 "event": letter.message.event,
@@ -49,7 +50,7 @@ def add_dead_letters(app: web.Application, office: Office) -> None:
             event, actor, limit=read_limit(query.get("limit")), cursor=query.get("cursor")
         )
         failures = [{"sequence": sequence, "detail": detail} for sequence, detail in replays.failures]
-        return _json(
+        return json_answer(
             {
                 "replayed": replays.replayed,
                 "failed": len(failures),
@@ -72,9 +73,10 @@ def add_dead_letters(app: web.Application, office: Office) -> None:
 
 def _sequence(request: web.Request) -> int:
     text = request.match_info["sequence"]
-    if not (text.isascii() and text.isdecimal() and len(text) < 20):
+    sequence = read_number(text)
+    if sequence is None:
         raise Refusal(Reason.INVALID_REQUEST, f"a dead letter is named by its number, not {text[:50]!r}")
-    return int(text)
+    return sequence
 
 
 def _item(letter: DeadLetter) -> dict[str, Any]:
@@ -113,7 +115,3 @@ def _payload(payload: bytes) -> dict[str, str]:
         return {"payload": payload.decode()}
     except UnicodeDecodeError:
         return {"payload_base64": base64.b64encode(payload).decode()}
-
-
-def _json(body: dict[str, Any]) -> web.Response:
-    return web.Response(body=orjson.dumps(body), content_type="application/json")

@@ -1,8 +1,7 @@
 """The HTTP address: emitting with one call."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 
-import orjson
 from aiohttp import web
 
 from walnatsd.api.errors import problem
@@ -10,6 +9,7 @@ from walnatsd.api.events import Events
 from walnatsd.emit.request import EmitRequest, Receipt
 from walnatsd.model.refusal import Reason, Refusal
 from walnatsd.payload.event_json import BATCH_TYPE, STRUCTURED_TYPE, parse, take_apart
+from walnatsd.servers.answers import json_answer
 from walnatsd.servers.door import Guard, door
 
 MAX_BODY_BYTES = 64 << 20
@@ -27,13 +27,13 @@ def http_app(events: Events, guard: Guard) -> web.Application:
 
     async def emit(request: web.Request) -> web.Response:
         receipt = await events.emit(await read_emit(request))
-        return _json(200 if receipt.duplicate else 201, receipt_json(receipt))
+        return json_answer(receipt_json(receipt), status=200 if receipt.duplicate else 201)
 
     async def emit_batch(request: web.Request) -> web.Response:
         items = await read_batch(request)
         results = iter(await events.emit_batch([item for item in items if isinstance(item, EmitRequest)]))
         answered = [item if isinstance(item, Refusal) else next(results) for item in items]
-        return _json(200, {"items": [_item_json(each) for each in answered]})
+        return json_answer({"items": [_item_json(each) for each in answered]})
 
     app = web.Application(middlewares=[door(guard)], client_max_size=MAX_BODY_BYTES)
     event = "/v1/events/{event:[^/]+}"
@@ -211,7 +211,3 @@ def _item_json(result: Receipt | Refusal) -> dict[str, object]:
     if isinstance(result, Refusal):
         return {"uid": result.uid, "error": problem(result)}
     return {"uid": result.uid, "ok": receipt_json(result)}
-
-
-def _json(status: int, body: Mapping[str, object]) -> web.Response:
-    return web.Response(status=status, body=orjson.dumps(body), content_type="application/json")
