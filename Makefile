@@ -1,6 +1,7 @@
 # make setup   set up the development environment in .venv; every target does where that is needed
 # make demo    the 30-second example
 # make test    all tests
+# make bench   how fast it is beside its peers, some 30 minutes; make bench-quick compares with what is kept, in two
 # make check   formatting, lint, types, import layers, the contract's lint, generated code, the Dockerfile's lint
 # make format  put the code into its format
 # make lock    pin the dependencies anew: of development, of the image, of building it
@@ -15,7 +16,7 @@ PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-
 
 NODE_PACKAGES := tests/node/node_modules/.package-lock.json
 
-.PHONY: setup demo test check format lock proto clean
+.PHONY: setup demo test bench bench-quick check format lock proto clean
 
 setup: $(READY) $(NODE_PACKAGES)
 
@@ -24,6 +25,12 @@ demo: $(READY)
 
 test: $(READY) $(NODE_PACKAGES)
 	$(BIN)/pytest -n auto --dist worksteal
+
+bench: $(READY)
+	@$(BIN)/python -m benchmarks --json benchmarks/results.json --chart benchmarks/results.svg
+
+bench-quick: $(READY)
+	@$(BIN)/python -m benchmarks --quick
 
 check: $(READY)
 	ruff format --check .

@@ -1,6 +1,6 @@
 """What a dead actor with a hundred thousand waiting messages costs its neighbour.
 
-    python benchmarks/fairness.py [--crowd 100000] [--messages 10000] [--rounds 3]
+    python -m benchmarks.fairness [--crowd 100000] [--messages 10000] [--rounds 3]
 
 In one run, in turn and several times: the neighbour alone; beside an actor that refuses connections; beside one that
 takes requests and never answers. Each time a real nats-server holds the dead actor's messages, the daemon runs in a
@@ -13,7 +13,6 @@ import asyncio
 import contextlib
 import socket
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
@@ -22,8 +21,8 @@ from pathlib import Path
 
 import uvloop
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-
+from benchmarks import stage  # noqa: F401 - makes the parts of the tests importable
+from benchmarks.sink import Sink
 from support.actors import declare, fill, handed_over, unsettled
 from support.daemon import config_text, process
 from support.nats_server import NatsServer, nats_server
@@ -34,30 +33,6 @@ PACED = 600
 PATIENCE_S = 300.0
 LEARNING_S = 3.0
 """How long a dead actor is given to be found out before the neighbour is measured."""
-
-
-class Sink(asyncio.Protocol):
-    """Answers 204 to everything as fast as Python can, and notes when what came."""
-
-    def __init__(self, arrived: list[tuple[float, bytes]]) -> None:
-        self._arrived = arrived
-        self._buffer = b""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        while (end := self._buffer.find(b"\r\n\r\n")) >= 0:
-            lengths = [
-                line[15:] for line in self._buffer[:end].lower().split(b"\r\n") if line[:15] == b"content-length:"
-            ]
-            size = int(lengths[0]) if lengths else 0
-            if len(self._buffer) < end + 4 + size:
-                return
-            self._arrived.append((time.monotonic(), self._buffer[end + 4 : end + 4 + size]))
-            self._buffer = self._buffer[end + 4 + size :]
-            self._transport.write(b"HTTP/1.1 204 No Content\r\n\r\n")  # type: ignore[attr-defined]
 
 
 class Hole(asyncio.Protocol):
@@ -93,7 +68,11 @@ async def main() -> None:
 
 async def _round(kind: str, figures: Figures, nats: NatsServer, folder: Path, arguments: argparse.Namespace) -> None:
     arrived: list[tuple[float, bytes]] = []
-    async with _listen(lambda: Sink(arrived)) as alive, _dead(kind) as dead, nats.jetstream() as jetstream:
+    async with (
+        _listen(lambda: Sink(lambda body, at: arrived.append((at, body)))) as alive,
+        _dead(kind) as dead,
+        nats.jetstream() as jetstream,
+    ):
         events = ["alive", "dead"] if dead else ["alive"]
         urls = {"alive": f"http://127.0.0.1:{alive}/", "dead": f"http://127.0.0.1:{dead}/"}
         config = config_text(
