@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from walnatsd.broker.publisher import PubAck, Publisher
 from walnatsd.config.settings import Emit as Settings
+from walnatsd.emit.outgoing import Outgoing
 from walnatsd.emit.request import EmitRequest, Receipt, given_uid, stored_headers, uid_of
 from walnatsd.model.event import Codec, Event, Schema
 from walnatsd.model.names import check_event_name
@@ -84,18 +85,27 @@ class Emitter:
             self._metrics.emit_seconds(label, outcome).observe(time.perf_counter() - started)
 
     async def _emit(self, request: EmitRequest, event: Event | None, deadline_s: float | None) -> Receipt:
+        outgoing = self._prepare(request, event)
+        budget_s = self._settings.timeout if deadline_s is None else min(deadline_s, self._settings.timeout)
+        ack = await self._store(outgoing, budget_s)
+        # of a uid that is new, only our own retry can be the duplicate
+        return Receipt(outgoing.uid, ack.stream, ack.sequence, ack.duplicate and outgoing.has_given_uid)
+
+    def _prepare(self, request: EmitRequest, event: Event | None) -> Outgoing:
+        """Check a request and encode it: what comes out may be stored, now or later."""
         if event is None:
             raise _unknown(request)
         uid = uid_of(request)
         header = stored_headers(request, uid)
         if request.delayed:
             raise Refusal(Reason.NOT_SUPPORTED, "delay and deliver_at are not supported yet by this version", uid=uid)
-        budget_s = self._settings.timeout if deadline_s is None else min(deadline_s, self._settings.timeout)
         self._see_that_it_fits(event, request, header, uid)
-        payload = self._codecs_for(event.codecs).encode(request.payload)
-        ack = await self._publish(event, payload, header, uid, budget_s)
-        # of a uid that is new, only our own retry can be the duplicate
-        return Receipt(uid, ack.stream, ack.sequence, ack.duplicate and given_uid(request) != "")
+        return Outgoing(
+            event=event.name,
+            payload=self._codecs_for(event.codecs).encode(request.payload),
+            header=header,
+            has_given_uid=given_uid(request) != "",
+        )
 
     def _see_that_it_fits(self, event: Event, request: EmitRequest, header: dict[str, str], uid: str) -> None:
         if event.payload_schema is None:
@@ -105,13 +115,14 @@ class Emitter:
         except SchemaError as error:
             raise Refusal(Reason.SCHEMA, str(error), uid=uid) from None
 
-    async def _publish(self, event: Event, payload: bytes, header: dict[str, str], uid: str, budget_s: float) -> PubAck:
-        size = len(payload)
+    async def _store(self, outgoing: Outgoing, budget_s: float) -> PubAck:
+        """Store what is ready, if there is room for one more in flight."""
+        size = len(outgoing.payload)
         if self._in_flight >= self._settings.max_in_flight or self._bytes_in_flight + size > MAX_BYTES_IN_FLIGHT:
             raise Refusal(
                 Reason.BUSY,
                 f"{self._in_flight} emits with {self._bytes_in_flight} bytes wait for JetStream already",
-                uid=uid,
+                uid=outgoing.uid,
                 retry_after_s=BUSY_RETRY_AFTER_S,
             )
         self._in_flight += 1
@@ -119,7 +130,11 @@ class Emitter:
         self._idle.clear()
         try:
             return await self._publisher.publish(
-                event.name, payload, header, budget_s=budget_s, find_gate=lambda: self._find_gate(event.name)
+                outgoing.event,
+                outgoing.payload,
+                outgoing.header,
+                budget_s=budget_s,
+                find_gate=lambda: self._find_gate(outgoing.event),
             )
         finally:
             self._in_flight -= 1

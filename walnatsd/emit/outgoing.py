@@ -1,0 +1,25 @@
+"""A message on its way out: what is left of an emit once everything has been checked."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from walnatsd.model import headers
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message that may be stored: checked, encoded, with all its headers. It needs neither caller nor declaration."""
+
+    event: str
+    """Name of the event."""
+    payload: bytes
+    """The body as it is stored: the event's codecs have been applied."""
+    header: Mapping[str, str]
+    """As they are stored; the uid is among them."""
+    has_given_uid: bool
+    """The caller chose the uid, so an earlier emit may have had it too."""
+
+    @property
+    def uid(self) -> str:
+        """The deduplication id."""
+        return self.header[headers.MESSAGE_ID]
