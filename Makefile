@@ -5,6 +5,7 @@
 # make check   formatting, lint, types, import layers, the contract's lint, generated code, the Dockerfile's lint
 # make format  put the code into its format
 # make lock    pin the dependencies anew: of development, of the image, of building it
+# make docs    write the generated parts of the documentation anew
 # make proto   generate the stubs of the contract anew
 
 PYTHON ?= python3
@@ -16,7 +17,7 @@ PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-
 
 NODE_PACKAGES := tests/node/node_modules/.package-lock.json
 
-.PHONY: setup demo test bench bench-quick check format lock proto clean
+.PHONY: setup demo test bench bench-quick check format lock docs proto clean
 
 setup: $(READY) $(NODE_PACKAGES)
 
@@ -43,6 +44,9 @@ check: $(READY)
 format: $(READY)
 	ruff format .
 	ruff check --fix .
+
+docs: $(READY)
+	python docs/generate/metrics_table.py
 
 proto: $(READY)
 	proto/generate.sh .

@@ -87,6 +87,7 @@ async def running(loaded: Loaded) -> AsyncIterator[Daemon]:
     """
     config = loaded.config
     health, metrics, office = Health(), Metrics(), Office()
+    metrics.ready.set_function(lambda: health.is_ready)
     left = Countdown(config.shutdown_timeout, time.monotonic)
     administration = admin_app(health, metrics, office, _guard(config.admin))
     async with (

@@ -7,15 +7,15 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 import structlog
 
 from walnatsd.api.roster import Key, Roster
-from walnatsd.broker import inspection
+from walnatsd.broker import dead_letters, inspection
 from walnatsd.broker.connection import Connection
 from walnatsd.broker.errors import BrokerError
-from walnatsd.broker.inspection import ConsumerState
+from walnatsd.broker.inspection import ConsumerState, StreamState, stream_state
 from walnatsd.broker.jetstream import JetStream
 from walnatsd.broker.registration import consumer_change, stream_change
 from walnatsd.model.event import Event
 from walnatsd.model.refusal import Refusal
-from walnatsd.observe.metrics import Metrics
+from walnatsd.observe.metrics import Fill, Lag, Metrics
 
 PERIOD_S = 5.0
 LEAST_PAUSE_S = 0.25
@@ -31,6 +31,9 @@ class Watch:
 
     What is missing is registered again. What differs from its declaration is said aloud and kept as drift; it is not
     written, for two sidecars with different declarations would write over each other for ever.
+
+    The same answers tell how far actors are behind and how full events are. Only for an actor that lags behind others
+    of its event, the time of its oldest message is asked for besides, when that message is another one than before.
     """
 
     def __init__(
@@ -60,6 +63,8 @@ class Watch:
         self._metrics = metrics
         self._drift: dict[str | Key, tuple[str, ...]] = {}
         self._orphans: dict[str, tuple[str, ...]] = {}
+        self._oldest: dict[Key, tuple[int, float]] = {}
+        """The floor of a consumer, and when the first message behind it was stored."""
 
     def drift_of(self, name: str | Key) -> tuple[str, ...]:
         """How an event, or an actor, differs in NATS from its declaration."""
@@ -103,15 +108,28 @@ class Watch:
         for event in [event for event in self._orphans if event not in self._roster.events]:
             del self._orphans[event]
             self._metrics.orphans(event).set(0)
+        for event in self._metrics.in_nats.fills.keys() - known:
+            del self._metrics.in_nats.fills[event]
+        self._forget_lags(self._metrics.in_nats.lags.keys() - known)
+
+    def _forget_lags(self, actors: Iterable[Key]) -> None:
+        for actor in list(actors):
+            self._metrics.in_nats.lags.pop(actor, None)
+            self._oldest.pop(actor, None)
 
     async def _look_at_own(self, stream: str, register: Callable[[], Awaitable[None]]) -> None:
-        if await self._jetstream.stream(stream) is None:
+        info = await self._jetstream.stream(stream)
+        if info is None:
             _log.error("somebody deleted walnatsd's own stream; registering it again", stream=stream)
             await register()
+        elif stream == dead_letters.STREAM:
+            self._metrics.in_nats.dead_letters = _fill(stream_state(info))
 
     async def _look_at(self, event: Event) -> None:
         info = await self._jetstream.stream(event.stream)
         if info is None:
+            self._metrics.in_nats.fills.pop(event.name, None)
+            self._forget_lags(actor for actor in self._metrics.in_nats.lags if actor[0] == event.name)
             self._roster.restore_event(event, f"the stream {event.stream!r} does not exist")
             return
         try:
@@ -120,14 +138,19 @@ class Watch:
         except Refusal as refusal:
             differs = [refusal.message]
         self._note(event.name, ("event", event.name, ""), tuple(differs))
+        state = stream_state(info)
+        self._metrics.in_nats.fills[event.name] = _fill(state)
         consumers = await inspection.consumers(self._jetstream, event.stream)
         if consumers is not None:
-            await self._look_at_consumers(event, {consumer.name: consumer for consumer in consumers})
+            await self._look_at_consumers(event, state, {consumer.name: consumer for consumer in consumers})
 
-    async def _look_at_consumers(self, event: Event, consumers: Mapping[str, ConsumerState]) -> None:
+    async def _look_at_consumers(
+        self, event: Event, stream: StreamState, consumers: Mapping[str, ConsumerState]
+    ) -> None:
         declared = {name: loop for (of, name), loop in list(self._roster.actors.items()) if of == event.name}
         for name, loop in declared.items():
             if name not in consumers:
+                self._forget_lags([(event.name, name)])
                 self._roster.restore_later(loop.actor, f"the consumer {name!r} does not exist")
                 continue
             try:
@@ -138,6 +161,7 @@ class Watch:
             if consumers[name].paused_for_s:
                 loop.obey_pause()
             self._note((event.name, name), ("actor", event.name, name), tuple(differs))
+            await self._measure((event.name, name), event, stream, consumers[name])
         orphans = tuple(orphans_of(consumers.values(), declared))
         self._metrics.orphans(event.name).set(len(orphans))
         if new := set(orphans) - set(self._orphans.get(event.name, ())):
@@ -146,6 +170,27 @@ class Watch:
                 event_name=event.name, consumers=sorted(new),
             )  # fmt: skip
         self._orphans[event.name] = orphans
+
+    async def _measure(self, actor: Key, event: Event, stream: StreamState, consumer: ConsumerState) -> None:
+        """Take down how far an actor is behind."""
+        self._metrics.in_nats.lags[actor] = Lag(
+            pending=consumer.pending,
+            ack_pending=consumer.ack_pending,
+            redelivered=consumer.redelivered,
+            waiting_pulls=consumer.waiting_pulls,
+            oldest_at=await self._oldest_at(actor, event, stream, consumer) if consumer.unsettled else None,
+        )
+
+    async def _oldest_at(self, actor: Key, event: Event, stream: StreamState, consumer: ConsumerState) -> float | None:
+        if stream.first_at is not None and consumer.floor < stream.first:
+            return stream.first_at
+        floor, oldest_at = self._oldest.get(actor, (-1, None))
+        if floor == consumer.floor:
+            return oldest_at
+        oldest_at = await inspection.stored_at(self._jetstream, event.stream, event.name, consumer.floor)
+        if oldest_at is not None:
+            self._oldest[actor] = consumer.floor, oldest_at
+        return oldest_at
 
     def _note(self, name: str | Key, labels: tuple[str, str, str], differs: tuple[str, ...]) -> None:
         self._metrics.drift(*labels).set(len(differs))
@@ -156,6 +201,10 @@ class Watch:
                 event_name=event, actor=actor or None, differs=list(differs),
             )  # fmt: skip
         self._drift[name] = differs
+
+
+def _fill(state: StreamState) -> Fill:
+    return Fill(state.messages, state.bytes, state.ratio)
 
 
 def orphans_of(consumers: Iterable[ConsumerState], declared: Collection[str]) -> list[str]:

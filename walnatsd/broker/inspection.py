@@ -39,6 +39,34 @@ class ConsumerState:
         return self.pending + self.ack_pending
 
 
+@dataclass(frozen=True, slots=True)
+class StreamState:
+    """What the server says of a stream."""
+
+    messages: int
+    bytes: int
+    first: int
+    """Sequence of the first message."""
+    first_at: float | None
+    """When it was stored, in seconds since the epoch; None where there is no message."""
+    ratio: float
+    """The larger of the shares of its limits for messages and bytes that are used; 0 without limits."""
+
+
+def stream_state(info: Mapping[str, Any]) -> StreamState:
+    """Read the state of a stream from its info."""
+    state, config = info["state"], info["config"]
+    messages, size = state["messages"], state["bytes"]
+    limits = ((messages, config.get("max_msgs", -1)), (size, config.get("max_bytes", -1)))
+    return StreamState(
+        messages=messages,
+        bytes=size,
+        first=state["first_seq"],
+        first_at=_seconds(state["first_ts"]) if messages else None,
+        ratio=max((used / limit for used, limit in limits if limit > 0), default=0.0),
+    )
+
+
 async def consumers(jetstream: JetStream, stream: str) -> list[ConsumerState] | None:
     """List a stream's consumers, None where there is no such stream.
 

@@ -1,7 +1,9 @@
 """All metrics in one place. Label values come from declarations and fixed sets only, so their number is bounded."""
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cache
 from typing import Protocol
 
@@ -11,6 +13,7 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
+    Info,
     disable_created_metrics,
     generate_latest,
 )
@@ -18,6 +21,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
+from walnatsd import __version__
 from walnatsd.model.gate_state import GateState
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -31,9 +35,11 @@ _LONG_SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 15, 60, 300, 1800, 72
 class Metrics:
     """The metrics of one daemon."""
 
-    def __init__(self) -> None:
+    def __init__(self) -> None:  # noqa: PLR0915 - a list of metrics, nothing happens here
         registry = self._registry = CollectorRegistry()
         ProcessCollector(registry=registry)
+        Info("walnatsd_build", "The version of walnatsd.", registry=registry).info({"version": __version__})
+        self.ready = Gauge("walnatsd_ready", "1 while /readyz answers 200.", registry=registry)
         self._emits = Counter(
             "walnatsd_emits",
             "Emits answered, by outcome: stored, duplicate or the reason of the refusal.",
@@ -123,6 +129,8 @@ class Metrics:
         )
         self._actors = _Actors()
         registry.register(self._actors)
+        self.in_nats = InNats(time.time)
+        registry.register(self.in_nats)
         self.slots_free = Gauge(
             "walnatsd_slots_free", "Slots of the sidecar (max_jobs) that nobody has taken.", registry=registry
         )
@@ -257,3 +265,91 @@ class _Actors(Collector):
             held.add_metric(names, reading.held_s)
             window.add_metric(names, reading.window)
         yield from (gate, breaker, held, window)
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """How far an actor is behind, over all sidecars, as NATS said last."""
+
+    pending: int
+    """Messages that were never handed over."""
+    ack_pending: int
+    """Messages that were handed over and are not settled."""
+    redelivered: int
+    """Of these, those that were handed over more than once."""
+    waiting_pulls: int
+    """Requests of sidecars that wait for messages."""
+    oldest_at: float | None
+    """When the oldest message was stored that is not settled, in seconds since the epoch; None where all are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """How full a stream is, as NATS said last."""
+
+    messages: int
+    bytes: int
+    ratio: float
+    """The larger of the shares of its limits for messages and bytes that are used; 0 without limits."""
+
+
+class InNats(Collector):
+    """What NATS knows of actors, events and dead letters. All sidecars that declare them show the same."""
+
+    def __init__(self, epoch_s: Callable[[], float]) -> None:
+        self.lags: dict[tuple[str, str], Lag] = {}
+        """By event and actor."""
+        self.fills: dict[str, Fill] = {}
+        """By event."""
+        self.dead_letters: Fill | None = None
+        self._epoch_s = epoch_s
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Read all of it."""
+        yield self._of_actors(
+            "pending_messages", "Messages that no sidecar was handed for this actor yet.", lambda lag: lag.pending
+        )
+        yield self._of_actors(
+            "ack_pending_messages", "Messages handed to a sidecar and not settled.", lambda lag: lag.ack_pending
+        )
+        yield self._of_actors(
+            "redelivered_messages", "Unsettled messages handed over more than once.", lambda lag: lag.redelivered
+        )
+        yield self._of_actors(
+            "waiting_pulls", "Requests for messages that wait in NATS; 0: nobody asks.", lambda lag: lag.waiting_pulls
+        )
+        yield self._of_actors(
+            "oldest_age_seconds", "Age of the oldest message that is not settled, 0 where all are.", self._age_s
+        )
+        yield self._of_events("event_messages", "Messages that the event holds.", lambda fill: fill.messages)
+        yield self._of_events("event_bytes", "Bytes that the event holds.", lambda fill: fill.bytes)
+        yield self._of_events(
+            "event_fill_ratio",
+            "Used share of limits.messages or limits.bytes, whichever is more; 0 without limits.",
+            lambda fill: fill.ratio,
+        )
+        stored = GaugeMetricFamily("walnatsd_dead_letters_stored", "Dead letters in NATS, of all actors.", labels=[])
+        filled = GaugeMetricFamily(
+            "walnatsd_dead_letters_fill_ratio",
+            "Used share of dead_letters.bytes; at 1 no dead letter can be stored.",
+            labels=[],
+        )
+        if self.dead_letters is not None:
+            stored.add_metric([], self.dead_letters.messages)
+            filled.add_metric([], self.dead_letters.ratio)
+        yield from (stored, filled)
+
+    def _of_actors(self, name: str, meaning: str, value: Callable[[Lag], float]) -> GaugeMetricFamily:
+        family = GaugeMetricFamily(f"walnatsd_{name}", meaning, labels=["event", "actor"])
+        for names, lag in self.lags.items():
+            family.add_metric(names, value(lag))
+        return family
+
+    def _of_events(self, name: str, meaning: str, value: Callable[[Fill], float]) -> GaugeMetricFamily:
+        family = GaugeMetricFamily(f"walnatsd_{name}", meaning, labels=["event"])
+        for event, fill in self.fills.items():
+            family.add_metric([event], value(fill))
+        return family
+
+    def _age_s(self, lag: Lag) -> float:
+        return 0.0 if lag.oldest_at is None else max(0.0, self._epoch_s() - lag.oldest_at)
