@@ -3,7 +3,7 @@
 import json
 
 from support.admin import actor_status, admin, event_status
-from support.daemon import config_text, running
+from support.daemon import Sidecar, config_text, running
 from support.nats_server import NatsServer
 from support.receiver import Receiver
 from support.waiting import until
@@ -89,6 +89,32 @@ async def test_what_somebody_changes_is_reported_as_drift_and_not_fought_over(
             return (await event_status(sidecar, "counts"))["drift"] == []
 
         await until(gone)
+
+
+async def test_what_would_discard_messages_is_said_with_its_remedy_and_once_however_many_they_become(
+    nats, monkeypatch, capsys
+) -> None:
+    monkeypatch.setattr(watch, "PERIOD_S", 0.1)
+    text = config_text(nats.url, events=[{"name": "counts", "limits": {"messages": 2}}])
+    async with running(text) as sidecar, nats.jetstream() as jetstream:
+        stream = (await jetstream.stream_info("counts")).config
+        stream.max_msgs = -1
+        await jetstream.update_stream(stream)
+        await jetstream.add_consumer("counts", durable_name="keeps", ack_policy="explicit")
+        for number in range(4):
+            await sidecar.emit("counts", str(number))
+
+        async def says(words: str) -> bool:
+            return any(words in each for each in await drift(sidecar))
+
+        await until(lambda: says("it would discard 2 stored messages; walnatsd apply --force writes it"))
+        await sidecar.emit("counts", "6")
+        await until(lambda: says("it would discard 3 stored messages"))
+    assert capsys.readouterr().out.count("is not as it is declared") == 1
+
+
+async def drift(sidecar: Sidecar) -> list[str]:
+    return (await event_status(sidecar, "counts"))["drift"]
 
 
 async def test_orphans_are_shown_and_counted(nats, receiver, monkeypatch, capsys) -> None:

@@ -133,7 +133,7 @@ class Watch:
             self._roster.restore_event(event, f"the stream {event.stream!r} does not exist")
             return
         try:
-            change = stream_change(event, info["config"], info["state"], force=True)
+            change = stream_change(event, info["config"], info["state"], force=False)
             differs = list(dict.fromkeys([*change.updated, *change.drift]))
         except Refusal as refusal:
             differs = [refusal.message]
@@ -194,10 +194,10 @@ class Watch:
 
     def _note(self, name: str | Key, labels: tuple[str, str, str], differs: tuple[str, ...]) -> None:
         self._metrics.drift(*labels).set(len(differs))
-        if differs and differs != self._drift.get(name):
+        if differs and _places(differs) != _places(self._drift.get(name, ())):
             kind, event, actor = labels
             _log.warning(
-                f"the {kind} in NATS is not as it is declared; walnatsd apply writes it",
+                f"the {kind} in NATS is not as it is declared; walnatsd apply writes it, where nothing else is said",
                 event_name=event, actor=actor or None, differs=list(differs),
             )  # fmt: skip
         self._drift[name] = differs
@@ -205,6 +205,11 @@ class Watch:
 
 def _fill(state: StreamState) -> Fill:
     return Fill(state.messages, state.bytes, state.ratio)
+
+
+def _places(differs: Iterable[str]) -> list[str]:
+    """Give what differs without the reasons: they count messages, and change while nothing else does."""
+    return [each.partition(":")[0] for each in differs]
 
 
 def orphans_of(consumers: Iterable[ConsumerState], declared: Collection[str]) -> list[str]:
