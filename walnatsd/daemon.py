@@ -34,6 +34,7 @@ from walnatsd.config.settings import Admin, Config, Http
 from walnatsd.dispatch.pulse import Pulse
 from walnatsd.dispatch.sidecar import Sidecar
 from walnatsd.dispatch.slots import Slots
+from walnatsd.emit.calls import Calls
 from walnatsd.emit.emitter import Emitter
 from walnatsd.model.countdown import Countdown
 from walnatsd.model.refusal import Refusal
@@ -142,7 +143,17 @@ async def running(loaded: Loaded) -> AsyncIterator[Daemon]:
             config.emit,
             metrics,
         )
-        events, actors = Events(emitter, roster), Actors(roster)
+        calls = Calls(
+            emitter,
+            connection,
+            jetstream,
+            roster.find_event,
+            roster.registrar.find_gate,
+            roster.acts_on,
+            config.emit.max_in_flight,
+            metrics,
+        )
+        events, actors = Events(emitter, calls, roster), Actors(roster)
         watch = Watch(connection, jetstream, roster, metrics, {dead_letters.STREAM: register_letters}, missed)
         backstop = Backstop(connection, jetstream, route, roster, config.nats.manage, metrics, replicas=replicas)
         reload = Reload(roster, loaded, outfitter.use)
@@ -184,6 +195,7 @@ async def running(loaded: Loaded) -> AsyncIterator[Daemon]:
                     config.shutdown_timeout * DELIVERIES_SHARE,
                     hand_back_s=config.shutdown_timeout * (1 - DELIVERIES_SHARE) / 4,
                 )
+                await calls.finish(left.share_s())
             # Leaving the blocks stops ingress, …
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(left.share_s()):

@@ -11,8 +11,6 @@ from support.grpc_calls import refused, stubs
 from support.streams import keep_messages, stored
 from walnatsd.v1 import events_pb2
 
-EMIT = events_pb2.EmitRequest(event="counts", payload=b"1")
-
 
 async def first(call: Any) -> Any:
     """The answer of a call, the first one of a stream."""
@@ -24,7 +22,6 @@ async def first(call: Any) -> Any:
 @pytest.mark.parametrize(
     ("name", "call"),
     [
-        ("Call", lambda stubs: stubs.events.Call(events_pb2.CallRequest(emit=EMIT))),
         ("Monitor", lambda stubs: stubs.events.Monitor(events_pb2.MonitorRequest())),
         ("ListScheduled", lambda stubs: stubs.events.ListScheduled(events_pb2.ListScheduledRequest(event="counts"))),
         (
@@ -49,7 +46,6 @@ async def test_methods_of_later_versions_are_unimplemented(nats, name, call) -> 
     [
         ("POST", "/v1/events/counts?delay=5", {}),
         ("POST", "/v1/events/counts?deliver_at=2030-01-01T00:00:00Z", {}),
-        ("POST", "/v1/events/counts/request?timeout=1", {}),
         ("GET", "/v1/events/counts/monitor", {}),
         ("GET", "/v1/events/counts/scheduled", {}),
         ("DELETE", "/v1/events/counts/scheduled/a%20uid", {}),

@@ -1,14 +1,22 @@
 """Requests and answers between walnatsd and the walnats library."""
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import walnats
 from aiohttp import web
+from google.protobuf.duration_pb2 import Duration
 
+from support.callers import answered, caller, not_answered
 from support.daemon import config_text, running
+from support.doors import both_doors
+from support.grpc_calls import stubs
 from support.nats_server import NatsServer
 from support.receiver import Received, Receiver
 from support.waiting import until
+from walnatsd.v1 import events_pb2
 
 WORDS = walnats.Event("words", str).with_response(int)
 
@@ -150,3 +158,71 @@ async def test_a_walnats_actor_answers_beside_ours_and_the_first_one_wins(nats, 
         await receiver.wait_for(1)
         listening.cancel()
         await asyncio.gather(listening, return_exceptions=True)
+
+
+# ---- walnatsd asks
+
+
+@contextlib.asynccontextmanager
+async def listening(nats: NatsServer, actor: Any) -> AsyncIterator[None]:
+    """An actor of the walnats library at work."""
+    async with walnats.Actors(actor).connect(nats.url) as actors:
+        await actors.register()
+        listener = asyncio.create_task(actors.listen())
+        try:
+            yield
+        finally:
+            listener.cancel()
+            await asyncio.gather(listener, return_exceptions=True)
+
+
+def responding(nats: NatsServer, handler: Callable[[str], int], **options: Any) -> Any:
+    """The same, of an actor that responds."""
+    return listening(nats, walnats.Actor("theirs", WORDS, handler, **options))
+
+
+def count_theirs(text: str) -> int:
+    return len(text.split())
+
+
+@both_doors
+async def test_walnatsd_asks_and_a_walnats_actor_answers(nats, kind) -> None:
+    text = config_text(nats.url, events=[{"name": "words"}])
+    async with running(text) as sidecar, responding(nats, count_theirs), caller(kind, sidecar) as client:
+        told = answered(await client.call("words", b'"one two three"', uid="u", timeout_s=30))
+    assert (told.payload, told.uid, told.actor) == (b"3", "u", None)
+
+
+async def test_the_headers_of_the_question_that_walnats_sends_back_are_not_taken_for_those_of_the_answer(nats) -> None:
+    text = config_text(nats.url, events=[{"name": "words"}])
+    emit = events_pb2.EmitRequest(
+        event="words", payload=b'"a b"', content_type="text/csv", headers={"ce-subject": "s", "X-Mine": "1"}, uid="u"
+    )
+    async with running(text) as sidecar, responding(nats, count_theirs), stubs(sidecar.grpc) as both:
+        answer = await both.events.Call(events_pb2.CallRequest(emit=emit, timeout=Duration(seconds=30)))
+    assert (answer.payload, answer.content_type) == (b"2", "application/json")
+    assert dict(answer.headers) == {"walnats-uid": "u"}
+
+
+async def test_a_walnats_actor_that_fails_says_nothing_so_the_call_is_not_answered(nats) -> None:
+    def fail(_text: str) -> int:
+        raise ZeroDivisionError
+
+    text = config_text(nats.url, events=[{"name": "words"}])
+    async with (
+        running(text) as sidecar,
+        responding(nats, fail, max_attempts=1),
+        caller("grpc", sidecar) as client,
+    ):
+        told = not_answered(await client.call("words", b'"a"', timeout_s=0.5))
+    assert told.reason == "NO_RESPONSE"
+
+
+async def test_a_walnats_actor_that_does_not_respond_leaves_the_call_unanswered(nats) -> None:
+    heard: list[str] = []
+    actor = walnats.Actor("theirs", walnats.Event("words", str), heard.append)
+    text = config_text(nats.url, events=[{"name": "words"}])
+    async with running(text) as sidecar, listening(nats, actor), caller("grpc", sidecar) as client:
+        told = not_answered(await client.call("words", b'"a"', timeout_s=1))
+        await until(lambda: heard == ["a"])
+    assert told.reason == "NO_RESPONSE"

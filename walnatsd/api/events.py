@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from walnatsd.api.roster import Roster
 from walnatsd.broker.registration import Registered
+from walnatsd.emit.calls import DEFAULT_TIMEOUT_S, Answer, Calls
 from walnatsd.emit.emitter import Emitter
 from walnatsd.emit.request import EmitRequest, Receipt
 from walnatsd.model.event import Event
@@ -19,13 +20,21 @@ MAX_STREAM_UNDER_WAY = 1000
 class Events:
     """The use cases of the `Events` service and the HTTP address."""
 
-    def __init__(self, emitter: Emitter, roster: Roster) -> None:
+    def __init__(self, emitter: Emitter, calls: Calls, roster: Roster) -> None:
         self._emitter = emitter
+        self._calls = calls
         self._roster = roster
 
     async def emit(self, request: EmitRequest, *, deadline_s: float | None = None) -> Receipt:
         """Store one message; raises as `Emitter.emit`."""
         return await self._emitter.emit(request, deadline_s=deadline_s)
+
+    async def call(
+        self, request: EmitRequest, *, timeout_s: float | None = None, deadline_s: float | None = None
+    ) -> Answer:
+        """Store one message and wait for the first answer, 4 s where no timeout is given; raises as `Calls.call`."""
+        timeout_s = DEFAULT_TIMEOUT_S if timeout_s is None else timeout_s
+        return await self._calls.call(request, timeout_s=timeout_s, deadline_s=deadline_s)
 
     async def emit_batch(
         self, requests: Sequence[EmitRequest], *, deadline_s: float | None = None

@@ -85,6 +85,10 @@ class Roster:
         """The running actors by event and name."""
         return self._actors
 
+    def acts_on(self, event: str) -> bool:
+        """Whether an actor of this event runs here."""
+        return any(of == event for of, _ in self._actors)
+
     @property
     def is_stopping(self) -> bool:
         """Whether all actors stop, or have stopped."""

@@ -13,6 +13,7 @@ from walnatsd.broker.client import Client
 from walnatsd.broker.errors import NotConnectedError
 from walnatsd.broker.failures import in_words
 from walnatsd.broker.identity import identity_options
+from walnatsd.broker.inbox import Inbox
 from walnatsd.broker.replies import Replies
 from walnatsd.broker.wire import Frame, publish_frame
 from walnatsd.config.secrets import Secrets
@@ -47,6 +48,8 @@ class Connection:
         self._inbox = f"{settings.inbox_prefix}.{secrets.token_hex(9)}"
         self._inboxes = 0
         self._replies = Replies(f"{self._inbox}.r")
+        self.inbox = Inbox(settings.inbox_prefix)
+        """Where answers to calls come in."""
         self._connected = asyncio.Event()
         self._callbacks: list[Callable[[bool], None]] = []
         self._health = health
@@ -138,6 +141,7 @@ class Connection:
         await self._client.connect(**options, **identity_options(settings, self._client), **self._callback_options())
         try:
             await self._client.attach(self._replies.subject, self._replies.receive)
+            await self._client.attach(self.inbox.subject, self.inbox.receive)
         except errors.ConnectionClosedError:
             if not self._ending:
                 raise
@@ -212,6 +216,7 @@ class Connection:
         if not self._ending:
             self._tell_waiting("the connection was lost")
         self._replies.break_off()
+        self.inbox.losses += 1
         self._call_back(connected=False)
 
     def _call_back(self, *, connected: bool) -> None:

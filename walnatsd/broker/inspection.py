@@ -173,3 +173,13 @@ async def delete_consumer(jetstream: JetStream, stream: str, consumer: str) -> N
 async def delete_stream(jetstream: JetStream, stream: str) -> None:
     """Delete a stream with all its messages and consumers. Raises as `delete_consumer`."""
     await jetstream.request(f"STREAM.DELETE.{stream}")
+
+
+async def consumer_count(jetstream: JetStream, stream: str) -> int | None:
+    """Count a stream's consumers, None where there is no such stream.
+
+    Raises:
+        BrokerError: NATS did not answer.
+    """
+    info = await jetstream.stream(stream)
+    return None if info is None else int(info["state"]["consumer_count"])

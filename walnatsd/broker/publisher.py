@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 
@@ -32,6 +32,8 @@ class PubAck:
     stream: str
     sequence: int
     duplicate: bool
+    retried: bool = False
+    """An earlier try may have been what stored it: then a duplicate may be one of itself."""
 
 
 class Publisher:
@@ -109,7 +111,7 @@ class Publisher:
             except _RetryableError as error:
                 why = str(error)
             else:
-                return ack
+                return replace(ack, retried=True) if maybe_stored else ack
             await asyncio.sleep(min(pause_s * (0.5 + self._draw()), max(0.0, deadline - loop.time())))
             pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
 

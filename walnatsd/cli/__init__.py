@@ -21,6 +21,7 @@ _COMMANDS = {
     "docs": "Describe services, events and actors: AsyncAPI, D2, Mermaid.",
     "schema": "Print the JSON Schema of the config file.",
     "emit": "Emit an event through a running daemon.",
+    "request": "Emit an event, and print what a responding actor answers.",
     "status": "Show how events and actors of a running daemon fare.",
     "actors": "Pause, resume and delete actors.",
     "events": "Delete events.",

@@ -1,13 +1,13 @@
 """`walnatsd dead-letters`: list, show, replay, discard."""
 
 import json
-import re
 import sys
 from typing import Any
 
 import click
 
 from walnatsd.cli.admin_client import FAILED, admin_option, ask, json_option, table
+from walnatsd.cli.shown import harmless
 
 PATH = "/admin/v1/dead-letters"
 STEP = 100
@@ -57,13 +57,13 @@ def show(sequence: int, address: str, as_json: bool) -> None:
         return
     for key, value in letter.items():
         if key not in {"headers", "payload", "payload_base64", "history"} and value is not None:
-            click.echo(f"{key + ':':18} {_harmless(str(value))}")
+            click.echo(f"{key + ':':18} {harmless(str(value))}")
     _show_history(letter["history"])
     click.echo("headers:")
     for name, value in letter["headers"].items():
-        click.echo(_harmless(f"  {name}: {value}"))
+        click.echo(harmless(f"  {name}: {value}"))
     if "payload" in letter:
-        click.echo(f"payload:\n{_harmless(letter['payload'])}")
+        click.echo(f"payload:\n{harmless(letter['payload'])}")
     else:
         click.echo(f"payload (base64):\n{letter['payload_base64']}")
 
@@ -132,12 +132,12 @@ def discard(sequences: tuple[int, ...], yes: bool, address: str) -> None:
 
 
 def _row(item: dict[str, Any]) -> dict[str, Any]:
-    reason = _harmless(item["reason"])
+    reason = harmless(item["reason"])
     return {
         "SEQUENCE": item["sequence"],
         "DIED": item["died_at"][:19] + "Z",
-        "ACTOR": _harmless(f"{item['actor']} of {item['event']}"),
-        "UID": _harmless(item["uid"] or "") or None,
+        "ACTOR": harmless(f"{item['actor']} of {item['event']}"),
+        "UID": harmless(item["uid"] or "") or None,
         "ATTEMPTS": item["attempts"],
         "REASON": reason if len(reason) <= REASON_WIDTH else reason[: REASON_WIDTH - 1] + "…",
     }
@@ -152,10 +152,5 @@ def _show_history(history: dict[str, Any] | None) -> None:
         status = f" {attempt['status']}" if attempt.get("status") is not None else ""
         click.echo(
             f"  {attempt['attempt']}. {attempt['at']}, {attempt['duration_ms']} ms, {attempt['outcome']}{status}: "
-            + _harmless(str(attempt.get("answer") or attempt.get("reason")))
+            + harmless(str(attempt.get("answer") or attempt.get("reason")))
         )
-
-
-def _harmless(text: str) -> str:
-    """Show control characters as what they are: an emitter's words must not steer a terminal."""
-    return re.sub(r"[^\n\t -~\u00a0-\U0010ffff]", "�", text)

@@ -4,10 +4,23 @@ import contextlib
 import http.client
 import json
 import socket
+from dataclasses import dataclass, replace
 from typing import Any
 
 DEFAULT_HTTP = "127.0.0.1:7521"
 TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the daemon answered."""
+
+    status: int
+    headers: dict[str, str]
+    """Names in lower case."""
+    body: bytes
+    problem: dict[str, Any] | None = None
+    """Why it refused, decoded; None where it did not."""
 
 
 class DaemonUnreachableError(Exception):
@@ -31,34 +44,64 @@ def call(
         DaemonUnreachableError: Nobody answers there, or not in HTTP.
         ValueError: A header can't be sent.
     """
+    answer = exchange(address, method, path, body, headers, option=option)
     try:
-        with contextlib.closing(_connection(address)) as connection:
+        decoded = json.loads(answer.body) if answer.body else None
+    except json.JSONDecodeError as error:
+        raise _unreachable(address, error, option) from None
+    if not isinstance(decoded, dict | None):
+        raise _is_none(address, option)
+    return answer.status, decoded
+
+
+def exchange(
+    address: str,
+    method: str,
+    path: str,
+    body: bytes,
+    headers: dict[str, str],
+    *,
+    option: str = "--http",
+    timeout_s: float = TIMEOUT_S,
+) -> Answer:
+    """Call the daemon and give its answer as it is. Arguments and errors as of `call`."""
+    try:
+        with contextlib.closing(_connection(address, timeout_s)) as connection:
             connection.request(method, path, body, {name: value.encode() for name, value in headers.items()})
             response = connection.getresponse()
-            status, text = response.status, response.read()
-            answer = json.loads(text) if text else None
+            told = {name.lower(): value for name, value in response.getheaders()}
+            answer = Answer(response.status, told, response.read())
+            problem = json.loads(answer.body) if answer.status >= 400 else None
     except (OSError, http.client.HTTPException, json.JSONDecodeError) as error:
-        raise DaemonUnreachableError(
-            f"no walnatsd answers at {address} ({str(error) or type(error).__name__}); start it with: walnatsd run, or name "
-            f"its address with {option}"
-        ) from None
-    if not isinstance(answer, dict | None) or (status >= 400 and "reason" not in (answer or {})):
-        raise DaemonUnreachableError(f"what answers at {address} is no walnatsd; name its address with {option}")
-    return status, answer
+        raise _unreachable(address, error, option) from None
+    if answer.status >= 400 and not (isinstance(problem, dict) and "reason" in problem):
+        raise _is_none(address, option)
+    return replace(answer, problem=problem)
 
 
-def _connection(address: str) -> http.client.HTTPConnection:
+def _unreachable(address: str, error: Exception, option: str) -> DaemonUnreachableError:
+    return DaemonUnreachableError(
+        f"no walnatsd answers at {address} ({str(error) or type(error).__name__}); start it with: walnatsd run, or name "
+        f"its address with {option}"
+    )
+
+
+def _is_none(address: str, option: str) -> DaemonUnreachableError:
+    return DaemonUnreachableError(f"what answers at {address} is no walnatsd; name its address with {option}")
+
+
+def _connection(address: str, timeout_s: float) -> http.client.HTTPConnection:
     if address.startswith("unix:"):
-        return _UnixConnection(address.removeprefix("unix:"))
+        return _UnixConnection(address.removeprefix("unix:"), timeout_s)
     host = address.removeprefix("http://").rstrip("/")
     if "/" in host:
         raise OSError("write an address as 127.0.0.1:7521 or unix:/path/of.sock")
-    return http.client.HTTPConnection(host, timeout=TIMEOUT_S)
+    return http.client.HTTPConnection(host, timeout=timeout_s)
 
 
 class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=TIMEOUT_S)
+    def __init__(self, path: str, timeout_s: float) -> None:
+        super().__init__("localhost", timeout=timeout_s)
         self._path = path
 
     def connect(self) -> None:

@@ -89,7 +89,7 @@ class Emitter:
         budget_s = self._settings.timeout if deadline_s is None else min(deadline_s, self._settings.timeout)
         ack = await self._store(outgoing, budget_s)
         # of a uid that is new, only our own retry can be the duplicate
-        return Receipt(outgoing.uid, ack.stream, ack.sequence, ack.duplicate and outgoing.has_given_uid)
+        return Receipt(outgoing.uid, ack.stream, ack.sequence, ack.duplicate and outgoing.has_given_uid, ack.retried)
 
     def _prepare(self, request: EmitRequest, event: Event | None) -> Outgoing:
         """Check a request and encode it: what comes out may be stored, now or later."""

@@ -25,6 +25,8 @@ class EmitRequest:
     delayed: bool = False
     """The caller asked for a later time."""
     expected_last_sequence: int | None = None
+    reply_to: str = ""
+    """Subject that an actor's answer is to be published to; empty where nobody waits for one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,8 @@ class Receipt:
     stream: str
     sequence: int
     duplicate: bool
+    retried: bool = False
+    """It was sent more than once, so that the message which it is a duplicate of may be its own."""
 
 
 def given_uid(request: EmitRequest) -> str:
@@ -94,4 +98,6 @@ def stored_headers(request: EmitRequest, uid: str) -> dict[str, str]:
         stored[headers.TRACE_ID] = request.trace_id
     if request.expected_last_sequence is not None:
         stored[headers.EXPECTED_LAST_SEQUENCE] = str(request.expected_last_sequence)
+    if request.reply_to:
+        stored |= {headers.REPLY: request.reply_to, headers.REPLY_ERRORS: "1"}
     return stored

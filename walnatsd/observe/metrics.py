@@ -53,6 +53,19 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
+        self._calls = Counter(
+            "walnatsd_calls",
+            "Calls ended, by outcome: answered or the reason of the refusal.",
+            ["event", "outcome"],
+            registry=registry,
+        )
+        self._call_seconds = Histogram(
+            "walnatsd_call_duration_seconds",
+            "Time from a call's arrival to its end, storing and waiting.",
+            ["event", "outcome"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
         self._attempts = Counter(
             "walnatsd_attempts",
             "Attempts by outcome: acknowledged, failed, rejected, unavailable, gone, handed-back.",
@@ -178,6 +191,8 @@ class Metrics:
         # labels() takes a lock and builds a key on every call; the children are looked up once
         self.emits: Callable[[str, str], Counter] = cache(self._emits.labels)
         self.emit_seconds: Callable[[str, str], Histogram] = cache(self._emit_seconds.labels)
+        self.calls: Callable[[str, str], Counter] = cache(self._calls.labels)
+        self.call_seconds: Callable[[str, str], Histogram] = cache(self._call_seconds.labels)
         self.attempts: Callable[[str, str, str], Counter] = cache(self._attempts.labels)
         self.attempt_seconds: Callable[[str, str, str], Histogram] = cache(self._attempt_seconds.labels)
         self.acknowledged_seconds: Callable[[str, str], Histogram] = cache(self._acknowledged_seconds.labels)

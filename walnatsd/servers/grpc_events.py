@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any, Never
 
 import grpc
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.json_format import MessageToDict
 
 from walnatsd.api.declarations import read_event
@@ -73,9 +74,18 @@ class EventsServicer(events_pb2_grpc.EventsServicer):
         async for result in self._events.emit_stream(_read(request) async for request in requests):
             yield _result(result)
 
-    async def Call(self, _request: object, context: Context) -> Never:  # noqa: N802
-        """Not yet."""
-        await refuse(context, not_yet("Call"))
+    async def Call(self, request: events_pb2.CallRequest, context: Context) -> events_pb2.CallResponse:  # noqa: N802
+        """Store one message and wait for the first answer."""
+        timeout_s = _seconds(request.timeout) if request.HasField("timeout") else None
+        try:
+            answer = await self._events.call(_read(request.emit), timeout_s=timeout_s, deadline_s=_time_left_s(context))
+        except Refusal as refusal:
+            await refuse(context, refusal)
+        return events_pb2.CallResponse(
+            payload=answer.payload,
+            content_type=answer.content_type,
+            headers={**answer.headers, "walnats-uid": answer.uid},
+        )
 
     async def Monitor(self, _request: object, context: Context) -> Never:  # type: ignore[override]  # noqa: N802
         """Not yet."""
@@ -96,6 +106,10 @@ def _time_left_s(context: Context) -> float | None:
     if left_s is None:
         return None
     return max(0.0, left_s - min(max(left_s * _ANSWER_SHARE, _ANSWER_LEAST_S), _ANSWER_MOST_S))
+
+
+def _seconds(duration: Duration) -> float:
+    return duration.seconds + duration.nanos / 1e9
 
 
 def not_yet(method: str) -> Refusal:

@@ -6,8 +6,11 @@ from aiohttp import web
 
 from walnatsd.api.errors import problem
 from walnatsd.api.events import Events
+from walnatsd.emit.calls import Answer
 from walnatsd.emit.request import EmitRequest, Receipt
 from walnatsd.model.refusal import Reason, Refusal
+from walnatsd.model.units import parse_duration
+from walnatsd.payload.cloudevents import in_ascii
 from walnatsd.payload.event_json import BATCH_TYPE, STRUCTURED_TYPE, parse, take_apart
 from walnatsd.servers.answers import json_answer
 from walnatsd.servers.door import Guard, door
@@ -17,6 +20,7 @@ MAX_BODY_BYTES = 64 << 20
 _PASSED_ON = frozenset({"traceparent", "tracestate"})
 _WRAPPED = "walnats-header-"
 _PARAMETERS = frozenset({"uid", "delay", "deliver_at", "trace_id", "expected_last_sequence"})
+_CALL_PARAMETERS = frozenset({"timeout"})
 _LARGEST_SEQUENCE = (1 << 64) - 1
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -29,6 +33,11 @@ def http_app(events: Events, guard: Guard) -> web.Application:
         receipt = await events.emit(await read_emit(request))
         return json_answer(receipt_json(receipt), status=200 if receipt.duplicate else 201)
 
+    async def call(request: web.Request) -> web.Response:
+        timeout_s = _timeout_s(request)
+        answer = await events.call(await read_emit(request, also=_CALL_PARAMETERS), timeout_s=timeout_s)
+        return web.Response(body=answer.payload, headers=_answer_headers(answer))
+
     async def emit_batch(request: web.Request) -> web.Response:
         items = await read_batch(request)
         results = iter(await events.emit_batch([item for item in items if isinstance(item, EmitRequest)]))
@@ -39,7 +48,7 @@ def http_app(events: Events, guard: Guard) -> web.Application:
     event = "/v1/events/{event:[^/]+}"
     app.router.add_post(event, emit)
     app.router.add_post(f"{event}/batch", emit_batch)
-    app.router.add_post(f"{event}/request", _not_yet("emitting and waiting for an answer"))
+    app.router.add_post(f"{event}/request", call)
     app.router.add_get(f"{event}/monitor", _not_yet("the live feed"), allow_head=False)
     app.router.add_get(f"{event}/scheduled", _not_yet("listing delayed emits"), allow_head=False)
     app.router.add_delete(f"{event}/scheduled/{{uid}}", _not_yet("cancelling delayed emits"))
@@ -56,14 +65,14 @@ def _not_yet(what: str) -> Handler:
     return refuse
 
 
-async def read_emit(request: web.Request) -> EmitRequest:
-    """Read an emit from a request.
+async def read_emit(request: web.Request, *, also: frozenset[str] = frozenset()) -> EmitRequest:
+    """Read an emit from a request, which may have some other parameters `also`.
 
     Raises:
         Refusal: The request is malformed.
     """
     query = request.query
-    if unknown := set(query) - _PARAMETERS:
+    if unknown := set(query) - _PARAMETERS - also:
         raise Refusal(Reason.INVALID_REQUEST, f"unknown parameters: {', '.join(sorted(unknown))[:200]}")
     if twice := next((name for name in query if len(query.getall(name)) > 1), None):
         raise Refusal(Reason.INVALID_REQUEST, f"the parameter {twice} stands twice")
@@ -193,6 +202,24 @@ def _sequence(text: str | None) -> int | None:
     if not (text.isascii() and text.isdecimal() and len(text) <= 20 and int(text) <= _LARGEST_SEQUENCE):
         raise Refusal(Reason.INVALID_REQUEST, f"expected_last_sequence is a whole number, not {text[:100]!r}")
     return int(text)
+
+
+def _timeout_s(request: web.Request) -> float | None:
+    text = request.query.get("timeout")
+    if text is None:
+        return None
+    try:
+        return float(str(parse_duration(text)))
+    except ValueError as error:
+        raise Refusal(Reason.INVALID_TIME, f"timeout: {error}, not {text[:100]!r}") from None
+
+
+def _answer_headers(answer: Answer) -> dict[str, str]:
+    """Write the facts of an answer. Its own headers are left out: here they could steer a browser."""
+    told = {"Content-Type": in_ascii(answer.content_type), "walnats-uid": answer.uid}
+    if actor := answer.headers.get("walnats-actor"):
+        told["walnats-actor"] = in_ascii(actor)
+    return told
 
 
 def receipt_json(receipt: Receipt) -> dict[str, object]:

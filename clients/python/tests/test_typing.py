@@ -84,6 +84,9 @@ async def main() -> None:
         await conn.emit(PING, 1)  # wrong: misc
         await conn.emit(PARCEL, {"id": 1})  # wrong: misc
         await conn.emit(WORDS, [1])  # wrong: misc
+        assert_type(await conn.request(WORDS.with_response(int), ["a"], timeout=4), int)
+        await conn.request(WORDS.with_response(int), [1])  # wrong: misc
+        await conn.request(WORDS, ["a"])  # wrong: arg-type
         receipt.sequence = 2  # wrong: misc
     walnatsd.current_delivery().attempt = 3  # wrong: misc
 """

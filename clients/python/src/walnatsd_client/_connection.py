@@ -13,15 +13,18 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from walnatsd_client._actor import Actor
 from walnatsd_client._call import call
 from walnatsd_client._declarations import actor_message, duration, event_message
-from walnatsd_client._event import Event
+from walnatsd_client._event import Event, EventWithResponse
 from walnatsd_client._listen import listen_for_ever, side_by_side
 from walnatsd_client._proto import actors_pb2, actors_pb2_grpc, events_pb2, events_pb2_grpc
 from walnatsd_client._registrations import Registrations
+from walnatsd_client._request import request
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 DEFAULT_TARGET = "127.0.0.1:7520"
 DEFAULT_TIMEOUT_S = 15.0
+DEFAULT_REQUEST_TIMEOUT_S = 4.0
 
 _CHANNEL_OPTIONS = [
     ("grpc.enable_http_proxy", 0),  # http_proxy is for the world outside; a sidecar is next door
@@ -184,6 +187,56 @@ class Connection:
             scheduled=answer.scheduled,
             spooled=answer.spooled,
         )
+
+    async def request(
+        self,
+        event: EventWithResponse[T, R],
+        message: T,
+        *,
+        uid: str | None = None,
+        trace_id: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        expected_last_sequence: int | None = None,
+        timeout: float = DEFAULT_REQUEST_TIMEOUT_S,  # noqa: ASYNC109 - as above
+    ) -> R:
+        """Store a message and wait for what the first responding actor answers.
+
+        Nothing stores answers. Where this ends without one, the message may be stored and handled all the same.
+
+        Args:
+            event: A declared event, made by `Event.with_response`.
+            message: What to store, of the event's schema.
+            uid: As of `emit`. A message that is stored already is not asked again.
+            trace_id: Handed to the actors.
+            headers: As of `emit`.
+            expected_last_sequence: As of `emit`.
+            timeout: How long storing and waiting may take, in seconds.
+
+        Returns:
+            The answer, of the event's response schema.
+
+        Raises:
+            NoResponseError: Nobody answered in time.
+            DeadLetterError: The actor gave the message up.
+            ConflictError: The event has no actor (`NO_ACTORS`), or a message of this uid was there before (`DUPLICATE`).
+            CapacityError: The answer is larger than NATS takes (`RESPONSE_TOO_LARGE`), or as of `emit`.
+            UnavailableError: NATS or the sidecar didn't answer in time, or the connection to the sidecar broke while the
+                answer was awaited; `maybe_stored` and `uid` tell how to go on.
+            ValueError: The answer is not of the response's schema.
+            WalnatsdError: Anything else, as of `emit`.
+        """
+        if uid is None:
+            uid = "" if _identifies_itself(headers or {}) else uuid.uuid4().hex
+        emit = events_pb2.EmitRequest(
+            event=event.name,
+            payload=event.encode(message),
+            content_type=event.content_type,
+            uid=uid,
+            trace_id=trace_id or "",
+            headers=headers,
+            expected_last_sequence=expected_last_sequence,
+        )
+        return await request(self._channel, self._events.Call, event, emit, timeout)
 
     async def listen(self, *actors: Actor[Any], max_in_flight: int = 0) -> Never:
         """Handle the messages of actors until cancelled, over the connection to the sidecar.

@@ -5,8 +5,10 @@ WalnatsdError                every error, also one with a reason that this clien
 ├── InvalidError             the call is wrong: INVALID_…, SCHEMA, TOO_LARGE
 ├── UnknownEventError        the event is not declared: UNKNOWN_EVENT
 ├── UnknownActorError        the actor is not declared: UNKNOWN_ACTOR
-├── ConflictError            things are not as the call assumes: NO_ACTORS, SEQUENCE, CONFLICT, REPLACED
-├── CapacityError            there is no room: EVENT_FULL, BUSY, NOT_READING
+├── ConflictError            things are not as the call assumes: NO_ACTORS, DUPLICATE, SEQUENCE, CONFLICT, REPLACED
+├── CapacityError            there is no room: EVENT_FULL, BUSY, NOT_READING, RESPONSE_TOO_LARGE
+├── NoResponseError          nobody answered a request in time: NO_RESPONSE
+├── DeadLetterError          the actor gave a request up: DEAD_LETTER
 ├── UnavailableError         nobody answers in time: NATS_UNAVAILABLE, STOPPING, SIDECAR_UNAVAILABLE
 ├── AccessError              not allowed: TOKEN, SCOPE
 └── UnsupportedError         the NATS server is too old: SERVER_VERSION, NOT_SUPPORTED
@@ -70,7 +72,7 @@ class UnknownActorError(WalnatsdError):
 
 
 class ConflictError(WalnatsdError):
-    """Things are not as the call assumes: too few actors, another last sequence, or a declaration that can't be met."""
+    """Things are not as the call assumes: too few actors, a uid or a last sequence, a declaration that can't be met."""
 
 
 class CapacityError(WalnatsdError):
@@ -79,6 +81,14 @@ class CapacityError(WalnatsdError):
 
 class UnavailableError(WalnatsdError):
     """Nobody answered within the timeout: NATS, or the sidecar itself. `maybe_stored` tells what that means."""
+
+
+class NoResponseError(WalnatsdError):
+    """Nobody answered a request in time. The message is stored, and will be handled all the same."""
+
+
+class DeadLetterError(WalnatsdError):
+    """The actor gave a request up; the message is a dead letter now, and the error says why."""
 
 
 class AccessError(WalnatsdError):
@@ -95,12 +105,16 @@ _FAMILIES: dict[str, type[WalnatsdError]] = {
     "UNKNOWN_EVENT": UnknownEventError,
     "UNKNOWN_ACTOR": UnknownActorError,
     "NO_ACTORS": ConflictError,
+    "DUPLICATE": ConflictError,
     "SEQUENCE": ConflictError,
     "CONFLICT": ConflictError,
     "REPLACED": ConflictError,
     "EVENT_FULL": CapacityError,
     "BUSY": CapacityError,
     "NOT_READING": CapacityError,
+    "RESPONSE_TOO_LARGE": CapacityError,
+    "NO_RESPONSE": NoResponseError,
+    "DEAD_LETTER": DeadLetterError,
     "NATS_UNAVAILABLE": UnavailableError,
     "STOPPING": UnavailableError,
     "TOKEN": AccessError,
