@@ -25,6 +25,7 @@ from walnatsd.broker.dead_letter_stream import DeadLetterStream
 from walnatsd.broker.dead_letters import DeadLetters
 from walnatsd.broker.embedded import embedded_server
 from walnatsd.broker.errors import BrokerError
+from walnatsd.broker.interest import Interest
 from walnatsd.broker.jetstream import JetStream
 from walnatsd.broker.own_streams import WORK
 from walnatsd.broker.publisher import Publisher
@@ -136,6 +137,7 @@ async def running(loaded: Loaded) -> AsyncIterator[Daemon]:
         roster.declare(config.events, config.actors)
         emitter = Emitter(
             publisher,
+            Interest(connection, jetstream),
             roster.find_event,
             roster.registrar.find_gate,
             outfitter.codecs_for,

@@ -97,7 +97,7 @@ async def test_a_full_event_refuses_where_it_is_declared_so(nats, kind, limits) 
         await keep_messages(nats)
         for number in range(2):
             receipt(await emitter.emit("counts", b"1", uid=f"u{number}"))
-        full = refusal(await emitter.emit("counts", b"2" * 200, uid="u2"))
+        full = refusal(await emitter.emit("counts", b"2" * 100, uid="u2"))
     assert (full.code, full.reason, full.uid, full.maybe_stored) == (EVENT_FULL[kind], "EVENT_FULL", "u2", False)
     assert [payload for payload, _ in await stored(nats)] == [b"1", b"1"]
 

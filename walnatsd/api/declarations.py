@@ -1,7 +1,7 @@
 """Declarations that come over gRPC, checked by the very types that check the config file."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -25,7 +25,7 @@ def read_event(data: Mapping[str, Any]) -> Event:
     Raises:
         Refusal: INVALID_DECLARATION, with all problems.
     """
-    return _read(Event, data, lambda wrapped: checks.not_supported_yet({"events": [wrapped]}))
+    return _read(Event, data)
 
 
 def read_actor(data: Mapping[str, Any]) -> Actor:
@@ -40,25 +40,20 @@ def read_actor(data: Mapping[str, Any]) -> Actor:
         if _SECRET.fullmatch(value)
     ]:
         raise _invalid(Actor, data, problems)
-    actor = _read(Actor, data, lambda wrapped: checks.not_supported_yet({"actors": [wrapped]}))
+    actor = _read(Actor, data)
     if problems := list(checks.expressions_compile(actor, ())):
         raise _invalid(Actor, data, problems)
     return actor
 
 
-def _read(model: type[D], data: Mapping[str, Any], more: Callable[[Any], Any]) -> D:
-    problems: list[Problem] = [Problem(each.location[2:], each.message) for each in more(data)]
-    declared = None
+def _read(model: type[D], data: Mapping[str, Any]) -> D:
     try:
-        declared = model.model_validate(data)
+        return model.model_validate(data)
     except ValidationError as error:
-        problems += translate(error.errors(), data, model)
-    if problems or declared is None:
-        raise _invalid(model, data, problems)
-    return declared
+        raise _invalid(model, data, translate(error.errors(), data, model)) from None
 
 
-def _invalid(model: type[Declared], data: Mapping[str, Any], problems: list[Problem]) -> Refusal:
+def _invalid(model: type[Declared], data: Mapping[str, Any], problems: Iterable[Problem]) -> Refusal:
     name = data.get("name", "")
     return Refusal(
         Reason.INVALID_DECLARATION,

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 
 import structlog
 
+from walnatsd.api.drops import Drops
 from walnatsd.api.roster import Key, Roster
 from walnatsd.broker import dead_letters, inspection
 from walnatsd.broker.connection import Connection
@@ -26,7 +27,7 @@ _log = structlog.get_logger("walnatsd.watch")
 class Watch:
     """Looks at every declared event once per period: one request for its stream, one for all of its consumers.
 
-    It looks at once after a reconnect, for a server that stores in memory has forgotten everything, and when somebody
+    It looks at once when it begins and after a reconnect, for a server that stores in memory has forgotten everything, and when somebody
     misses a stream.
 
     What is missing is registered again. What differs from its declaration is said aloud and kept as drift; it is not
@@ -55,6 +56,7 @@ class Watch:
             own: walnatsd's own streams, each with what registers it again.
             missed: Set when somebody misses a stream.
         """
+        self._drops = Drops(connection, roster, metrics)
         self._own = own
         self._look = missed
         self._connection = connection
@@ -74,15 +76,19 @@ class Watch:
         """Watch for ever."""
         forget = self._connection.on_change(lambda connected: self._look.set() if connected else None)
         try:
-            while True:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(PERIOD_S):
-                        await self._look.wait()
-                self._look.clear()
-                await self._look_at_all()
-                await asyncio.sleep(min(LEAST_PAUSE_S, PERIOD_S))
+            async with self._drops.listening():
+                await self._look_for_ever()
         finally:
             forget()
+
+    async def _look_for_ever(self) -> None:
+        while True:
+            self._look.clear()
+            await self._look_at_all()
+            await asyncio.sleep(min(LEAST_PAUSE_S, PERIOD_S))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PERIOD_S):
+                    await self._look.wait()
 
     async def _look_at_all(self) -> None:
         for stream, register in self._own.items():
@@ -100,6 +106,7 @@ class Watch:
         self._forget_what_is_gone()
 
     def _forget_what_is_gone(self) -> None:
+        self._drops.forget_others()
         known: set[str | Key] = {*self._roster.events, *self._roster.actors}
         for name in self._drift.keys() - known:
             del self._drift[name]
@@ -142,6 +149,7 @@ class Watch:
         self._metrics.in_nats.fills[event.name] = _fill(state)
         consumers = await inspection.consumers(self._jetstream, event.stream)
         if consumers is not None:
+            self._drops.look(event, state.first, consumers)
             await self._look_at_consumers(event, state, {consumer.name: consumer for consumer in consumers})
 
     async def _look_at_consumers(

@@ -28,6 +28,12 @@ class ConsumerState:
     """Pull requests that wait for messages: 0 means that nobody serves it."""
     floor: int
     """All messages of the stream up to this sequence are settled."""
+    created: str
+    """When it was created; another time is another consumer."""
+    delivered: int
+    """The last sequence of the stream that was handed over."""
+    deliveries: int
+    """Hand-overs so far, repeated ones too."""
     paused_for_s: float
     """Seconds that it stays paused, 0 where it is not."""
     config: dict[str, Any]
@@ -99,6 +105,9 @@ def _state(info: dict[str, Any], level: int) -> ConsumerState:
         redelivered=info.get("num_redelivered", 0),
         waiting_pulls=info.get("num_waiting", 0) + (1 if info.get("push_bound") else 0),
         floor=info.get("ack_floor", {}).get("stream_seq", 0),
+        created=info.get("created", ""),
+        delivered=info.get("delivered", {}).get("stream_seq", 0),
+        deliveries=info.get("delivered", {}).get("consumer_seq", 0),
         paused_for_s=from_ns(info.get("pause_remaining", 0)) if info.get("paused") else 0.0,
         config=config,
     )

@@ -3,13 +3,13 @@
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 
 import orjson
 
 from walnatsd.broker.connection import Connection
-from walnatsd.broker.errors import NoReplyError, NoRespondersError, NotConnectedError
+from walnatsd.broker.errors import BrokerError, NoReplyError, NoRespondersError, NotConnectedError
 from walnatsd.broker.wire import head_of
 from walnatsd.model import headers
 from walnatsd.model.refusal import Reason, Refusal
@@ -22,6 +22,7 @@ _WRONG_SEQUENCE = frozenset({10070, 10071})
 _FULL = frozenset({10077})  # store failed: maximum messages or bytes exceeded
 _TOO_LARGE = frozenset({10054})
 _HEADERS_TOO_LARGE = frozenset({10097})
+_NO_RESOURCES = 10023  # max_file or max_mem of the server is reached
 _IN_PROCESS = 10158  # the same id is being stored right now on a replicated stream
 
 
@@ -34,6 +35,24 @@ class PubAck:
     duplicate: bool
     retried: bool = False
     """An earlier try may have been what stored it: then a duplicate may be one of itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How large a stream can get.
+
+    Where it drops its oldest messages, the server acknowledges a message that is larger than all of it, and drops
+    everything up to that very message (nats-server 2.10 to 2.15, tried). So it must not be sent.
+    """
+
+    stream_bytes: int
+    """What the stream may hold."""
+    in_memory: bool
+
+    @property
+    def overhead_bytes(self) -> int:
+        """What the server adds to subject, headers and payload: 22 + 4 + 8 in a file, 16 in memory."""
+        return 16 if self.in_memory else 34
 
 
 class Publisher:
@@ -59,6 +78,8 @@ class Publisher:
         *,
         budget_s: float,
         find_gate: Callable[[], asyncio.Event | None] = lambda: None,
+        admit: Callable[[bool], Awaitable[None]] | None = None,
+        room: Room | None = None,
     ) -> PubAck:
         """Store a message.
 
@@ -68,6 +89,9 @@ class Publisher:
             header: The headers, with the uid.
             budget_s: Seconds that it may take.
             find_gate: Gives what has to be waited for before anything is sent; None where nothing has to.
+            admit: Awaited before each try, with whether it is another one; raises Refusal where it must not be made, and
+                BrokerError where nobody can tell now.
+            room: How large the stream can get, where that is known.
 
         Raises:
             Refusal: It was not stored, or nobody knows (`maybe_stored`).
@@ -78,7 +102,7 @@ class Publisher:
         # nats-server 2.10 looks for the name anywhere in the block, and gives up where it finds it inside something else
         head = head_of({headers.MESSAGE_ID: uid} | dict(header))
         pause_s = FIRST_PAUSE_S
-        maybe_stored = False
+        maybe_stored = again = False
         why = "there was no time to try"
         while True:
             left_s = deadline - loop.time()
@@ -97,7 +121,10 @@ class Publisher:
                         await gate.wait()
                 continue
             try:
-                ack = await self._attempt(subject, payload, head, min(left_s, ACK_TIMEOUT_S), uid)
+                if admit is not None:
+                    await _ask(admit, again=again, timeout_s=left_s)
+                again = True
+                ack = await self._attempt(subject, payload, head, min(left_s, ACK_TIMEOUT_S), uid, room)
             except NotConnectedError as error:
                 why = str(error)
                 with contextlib.suppress(TimeoutError):
@@ -115,13 +142,21 @@ class Publisher:
             await asyncio.sleep(min(pause_s * (0.5 + self._draw()), max(0.0, deadline - loop.time())))
             pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
 
-    async def _attempt(self, subject: str, payload: bytes, head: bytes, timeout_s: float, uid: str) -> PubAck:
+    async def _attempt(
+        self, subject: str, payload: bytes, head: bytes, timeout_s: float, uid: str, room: Room | None
+    ) -> PubAck:
         size = len(head) + len(payload)
         if self._connection.is_connected and size > self._connection.max_payload:
             # the server would close the connection: the library checks the payload alone
             raise Refusal(
                 Reason.TOO_LARGE,
                 f"headers and payload have {size} bytes, the NATS server takes {self._connection.max_payload} (max_payload)",
+                uid=uid,
+            )
+        if room is not None and (needs := size + len(subject) + room.overhead_bytes) > room.stream_bytes:
+            raise Refusal(
+                Reason.TOO_LARGE,
+                f"headers and payload take {needs} bytes in the stream, which may hold {room.stream_bytes} (limits.bytes)",
                 uid=uid,
             )
         request = self._connection.request(subject, payload, head=head, timeout_s=timeout_s)
@@ -139,6 +174,23 @@ class Publisher:
         return PubAck(answer["stream"], answer["seq"], answer.get("duplicate", False))
 
 
+async def _ask(admit: Callable[[bool], Awaitable[None]], *, again: bool, timeout_s: float) -> None:
+    """See whether a try may be made; not to know is a reason to wait, but nothing was sent.
+
+    Raises:
+        Refusal: It may not.
+        NotConnectedError: NATS is away.
+        _RetryableError: NATS does not tell.
+    """
+    try:
+        async with asyncio.timeout(timeout_s):
+            await admit(again)
+    except NotConnectedError:
+        raise
+    except (BrokerError, TimeoutError) as error:
+        raise _RetryableError(f"nobody can tell whether the event has enough actors: {error}") from None
+
+
 class _RetryableError(Exception):
     """JetStream could not store it now, and said so."""
 
@@ -148,11 +200,14 @@ def _translate(error: Mapping[str, object], uid: str) -> Exception:
     if err_code in _WRONG_SEQUENCE:
         return Refusal(Reason.SEQUENCE, f"the stream's last message is another one than expected: {text}", uid=uid)
     if err_code in _FULL:
-        return Refusal(Reason.EVENT_FULL, f"the event's stream is full: {text}", uid=uid)
+        what = f"the event's stream is full ({text}) and refuses what is new (limits.when_full: refuse)"
+        return Refusal(Reason.EVENT_FULL, f"{what}; emit again when its actors have made room", uid=uid)
     if err_code in _TOO_LARGE:
         return Refusal(Reason.TOO_LARGE, f"larger than the event's limits.message_size: {text}", uid=uid)
     if err_code in _HEADERS_TOO_LARGE:
         return Refusal(Reason.TOO_LARGE, f"the headers are larger than JetStream takes: {text}", uid=uid)
+    if err_code == _NO_RESOURCES:
+        return _RetryableError(f"the NATS server, or the account, has no storage left for JetStream ({text})")
     if err_code == _IN_PROCESS or code == 503:
         return _RetryableError(f"{text} (JetStream error {err_code})")
     return Refusal(Reason.NATS_ERROR, f"{text} (JetStream error {err_code})", uid=uid)

@@ -12,6 +12,7 @@ from typing import Any
 
 from walnatsd.broker import order
 from walnatsd.broker.errors import STREAM_EXISTS, ApiError
+from walnatsd.broker.inspection import consumers
 from walnatsd.broker.jetstream import JetStream
 from walnatsd.broker.wire import from_ns, to_ns
 from walnatsd.config.settings import Manage
@@ -21,6 +22,7 @@ from walnatsd.model.refusal import Reason, Refusal
 
 _UNLIMITED = -1
 _NAME_IN_USE = 10148  # a consumer is created that exists with another config
+_TOO_MANY_CONSUMERS = 10026
 _TEMPORARY = 503
 
 
@@ -229,6 +231,8 @@ async def register_actor(jetstream: JetStream, actor: Actor, manage: Manage, *, 
         except ApiError as error:
             if error.err_code == _NAME_IN_USE:  # another sidecar was faster
                 return await register_actor(jetstream, actor, manage)
+            if error.err_code == _TOO_MANY_CONSUMERS:
+                raise await _no_room_for(jetstream, actor, what) from None
             raise _not_accepted(what, error) from None
         completing = manage.model_copy(update={"update": True})  # what follows is part of the creation
         pinned = await _keep_order(jetstream, actor, answer["config"], completing, what)
@@ -241,6 +245,15 @@ async def register_actor(jetstream: JetStream, actor: Actor, manage: Manage, *, 
     present = change.config if registered.updated else info["config"]
     pinned = await _keep_order(jetstream, actor, present, manage, what)
     return dataclasses.replace(registered, pinned=pinned)
+
+
+async def _no_room_for(jetstream: JetStream, actor: Actor, what: str) -> Refusal:
+    names = sorted(consumer.name for consumer in await consumers(jetstream, actor.stream) or [])
+    return Refusal(
+        Reason.CONFLICT,
+        f"there is no room for {what}: limits.consumers of the event is reached by {', '.join(names)[:500]}; delete one that is "
+        "not needed (walnatsd actors delete). The limit itself is fixed when NATS creates the stream",
+    )
 
 
 async def _keep_order(jetstream: JetStream, actor: Actor, config: Mapping[str, Any], manage: Manage, what: str) -> bool:

@@ -27,10 +27,7 @@ _NOT_YET: tuple[tuple[str | None, ...], ...] = (
     ("http", "tls"),
     ("admin", "tls"),
     ("auth", "tokens"),
-    ("events", None, "min_actors"),
 )
-_HARMLESS: Mapping[str, object] = {"min_actors": 0}
-"""Values that ask for nothing."""
 _CREDENTIALS = frozenset({"authorization", "cookie", "x-api-key"})
 _BOOL = TypeAdapter(bool)
 
@@ -39,7 +36,7 @@ def not_supported_yet(data: object) -> Iterator[Problem]:
     """Find options that are part of the schema but not of this version; none is silently ignored."""
     for pattern in _NOT_YET:
         for location, value in _matches(data, pattern, ()):
-            if value not in (None, [], {}) and value != _HARMLESS.get(str(location[-1])):
+            if value not in (None, [], {}):
                 yield Problem(location, "not supported yet by this version; remove it")
 
 

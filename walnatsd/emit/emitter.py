@@ -2,9 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
-from walnatsd.broker.publisher import PubAck, Publisher
+from walnatsd.broker.interest import Interest
+from walnatsd.broker.publisher import PubAck, Publisher, Room
 from walnatsd.config.settings import Emit as Settings
 from walnatsd.emit.outgoing import Outgoing
 from walnatsd.emit.request import EmitRequest, Receipt, given_uid, stored_headers, uid_of
@@ -28,6 +29,7 @@ class Emitter:
     def __init__(
         self,
         publisher: Publisher,
+        interest: Interest,
         find_event: Callable[[str], Event | None],
         find_gate: Callable[[str], asyncio.Event | None],
         codecs_for: Callable[[tuple[Codec, ...]], Codecs],
@@ -39,6 +41,7 @@ class Emitter:
 
         Args:
             publisher: Stores them.
+            interest: Tells how many actors an event has in NATS.
             find_event: Finds a declared event.
             find_gate: Finds what the emits of an event must wait for, None where they need not.
             codecs_for: Gives the codecs of an event.
@@ -47,6 +50,7 @@ class Emitter:
             metrics: Where they are counted.
         """
         self._publisher = publisher
+        self._interest = interest
         self._find_event = find_event
         self._find_gate = find_gate
         self._codecs_for = codecs_for
@@ -128,6 +132,7 @@ class Emitter:
         self._in_flight += 1
         self._bytes_in_flight += size
         self._idle.clear()
+        event = self._find_event(outgoing.event)
         try:
             return await self._publisher.publish(
                 outgoing.event,
@@ -135,6 +140,8 @@ class Emitter:
                 outgoing.header,
                 budget_s=budget_s,
                 find_gate=lambda: self._find_gate(outgoing.event),
+                admit=self._admission(event, outgoing.uid) if event is not None and event.min_actors else None,
+                room=_room(event) if event is not None else None,
             )
         finally:
             self._in_flight -= 1
@@ -142,9 +149,29 @@ class Emitter:
             if not self._in_flight:
                 self._idle.set()
 
+    def _admission(self, event: Event, uid: str) -> Callable[[bool], Awaitable[None]]:
+        """Give what sees before each try that the event has its `min_actors`."""
+
+        async def see(again: bool) -> None:
+            count = await self._interest.count(event.stream, enough=event.min_actors, again=again)
+            if count is not None and count < event.min_actors:
+                actors = f"{count} actor{'' if count == 1 else 's'}"
+                raise Refusal(
+                    Reason.NO_ACTORS,
+                    f"the event {event.name!r} has {actors} in NATS and min_actors is {event.min_actors}; nothing was stored. "
+                    "Emit again, with the same uid, when its actors are registered",
+                    uid=uid,
+                )
+
+        return see
+
     async def wait_idle(self) -> None:
         """Wait until no emit waits for JetStream."""
         await self._idle.wait()
+
+
+def _room(event: Event) -> Room | None:
+    return Room(event.limits.bytes, event.storage == "memory") if event.limits.bytes else None
 
 
 def _unknown(request: EmitRequest) -> Refusal:

@@ -174,6 +174,13 @@ class Metrics:
             ["event", "actor"],
             registry=registry,
         )
+        self._dropped = Counter(
+            "walnatsd_dropped",
+            "Messages that a stream let go before the actor settled them: beyond a limit, too old, or deleted by somebody; "
+            "by whether they were waiting or handed-over. Every sidecar counts all of them.",
+            ["event", "actor", "state"],
+            registry=registry,
+        )
         self._drift = Gauge(
             "walnatsd_drift",
             "Declared keys that differ in NATS and were not written.",
@@ -205,6 +212,7 @@ class Metrics:
         self.dead_letters: Callable[[str, str, str], Counter] = cache(self._dead_letters.labels)
         self.dead_letter_failures: Callable[[str, str], Counter] = cache(self._dead_letter_failures.labels)
         self.max_deliveries: Callable[[str, str], Counter] = cache(self._max_deliveries.labels)
+        self.dropped: Callable[[str, str, str], Counter] = cache(self._dropped.labels)
         self.orphans: Callable[[str], Gauge] = cache(self._orphans.labels)
         self.listeners: Callable[[str, str], Gauge] = cache(self._listeners.labels)
         self.late_results: Callable[[str, str], Counter] = cache(self._late_results.labels)
