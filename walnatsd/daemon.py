@@ -41,6 +41,7 @@ from walnatsd.model.countdown import Countdown
 from walnatsd.model.refusal import Refusal
 from walnatsd.observe.health import Health
 from walnatsd.observe.metrics import Metrics
+from walnatsd.observe.service_manager import service_manager
 from walnatsd.servers.admin import admin_app, monitoring_app
 from walnatsd.servers.door import Guard
 from walnatsd.servers.grpc import serve_grpc
@@ -78,10 +79,14 @@ class Daemon:
 
 
 @contextlib.asynccontextmanager
-async def running(loaded: Loaded) -> AsyncIterator[Daemon]:
+async def running(loaded: Loaded, *, environ: Mapping[str, str] | None = None) -> AsyncIterator[Daemon]:
     """Run the daemon while the body runs, then stop it without loss.
 
     It listens at once, and is ready when NATS is there and everything declared is registered.
+
+    Args:
+        loaded: The config.
+        environ: Where a service manager says how it is told that the daemon is ready; None: there is none.
 
     Raises:
         ListenError: An address can't be listened on.
@@ -89,10 +94,12 @@ async def running(loaded: Loaded) -> AsyncIterator[Daemon]:
     """
     config = loaded.config
     health, metrics, office = Health(), Metrics(), Office()
+    health.set_problem("startup", "the declared events and actors are not registered yet")
     metrics.ready.set_function(lambda: health.is_ready)
     left = Countdown(config.shutdown_timeout, time.monotonic)
     administration = admin_app(health, metrics, office, _guard(config.admin))
     async with (
+        service_manager(health, environ or {}),
         serve_web("admin", config.admin.listen, administration, stop_within_s=left.share_s) as admin_at,
         _monitoring(config, health, metrics, left) as monitoring_at,
         embedded_server(config.nats.embedded, stop_within_s=left.share_s),
@@ -164,7 +171,6 @@ async def running(loaded: Loaded) -> AsyncIterator[Daemon]:
             reload,
             DeadLetterOffice(sidecar.dead_letter_stream, route, metrics),
         )
-        health.set_problem("startup", "the declared events and actors are not registered yet")
         background = [
             tasks.create_task(pulse.run(), name="pulse"),
             tasks.create_task(_bring_up(config, connection, own, roster, health), name="bring-up"),

@@ -63,7 +63,7 @@ async def _run(loaded: Loaded, *, burst: bool) -> None:
 
     for each in _SIGNALS:
         loop.add_signal_handler(each, functools.partial(on_signal, each))
-    async with running(loaded) as daemon, asyncio.TaskGroup() as tasks:
+    async with running(loaded, environ=os.environ) as daemon, asyncio.TaskGroup() as tasks:
 
         async def reload() -> None:
             with contextlib.suppress(Refusal):  # it is logged; the daemon goes on as it is
