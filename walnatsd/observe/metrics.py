@@ -42,7 +42,7 @@ class Metrics:
         self.ready = Gauge("walnatsd_ready", "1 while /readyz answers 200.", registry=registry)
         self._emits = Counter(
             "walnatsd_emits",
-            "Emits answered, by outcome: stored, duplicate or the reason of the refusal.",
+            "Emits answered, by outcome: stored, duplicate, spooled or the reason of the refusal.",
             ["event", "outcome"],
             registry=registry,
         )
@@ -193,6 +193,29 @@ class Metrics:
             ["event"],
             registry=registry,
         )
+        self.spool_messages = Gauge(
+            "walnatsd_spool_messages", "Messages in the spool that wait to be forwarded.", registry=registry
+        )
+        self.spool_bytes = Gauge(
+            "walnatsd_spool_bytes", "What the spool holds of spool.max_bytes, set aside or not.", registry=registry
+        )
+        self.spool_oldest = Gauge(
+            "walnatsd_spool_oldest_seconds", "Age of the oldest message in the spool; 0 without one.", registry=registry
+        )
+        self.spool_set_aside = Gauge(
+            "walnatsd_spool_set_aside_messages",
+            "Messages in the spool that JetStream refuses for good; they wait for somebody to decide.",
+            registry=registry,
+        )
+        self._spool_forwarded = Counter(
+            "walnatsd_spool_forwarded",
+            "Messages forwarded from the spool, by outcome: stored, duplicate, scheduled or set-aside.",
+            ["event", "outcome"],
+            registry=registry,
+        )
+        self.spool_write_failures = Counter(
+            "walnatsd_spool_write_failures", "Writes that the disk of the spool did not take.", registry=registry
+        )
         self.nats_connected = Gauge("walnatsd_nats_connected", "1 while NATS is connected.", registry=registry)
         self.nats_reconnects = Counter("walnatsd_nats_reconnects", "Reconnects to NATS.", registry=registry)
         # labels() takes a lock and builds a key on every call; the children are looked up once
@@ -219,6 +242,7 @@ class Metrics:
         self.order_reigns: Callable[[str, str], Counter] = cache(self._order_reigns.labels)
         self.order_awaited: Callable[[str, str], Gauge] = cache(self._order_awaited.labels)
         self.drift: Callable[[str, str, str], Gauge] = cache(self._drift.labels)
+        self.spool_forwarded: Callable[[str, str], Counter] = cache(self._spool_forwarded.labels)
 
     @contextlib.contextmanager
     def watch(self, event: str, actor: str, read: Callable[[], "ActorReading"]) -> Iterator[None]:

@@ -1,0 +1,1 @@
+"""The outbox on disk: what was emitted while NATS is away."""
