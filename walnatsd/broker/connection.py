@@ -102,12 +102,19 @@ class Connection:
         self._client.send(publish_frame(subject, reply, head, payload))
 
     async def request(self, subject: str, payload: bytes = b"", *, head: bytes = b"", timeout_s: float = 5.0) -> Frame:
-        """Send a message and wait for the reply.
+        """Send a message and wait for the reply; raises as `ask` and what it gives."""
+        return await self.ask(subject, payload, head=head, timeout_s=timeout_s)
+
+    def ask(
+        self, subject: str, payload: bytes = b"", *, head: bytes = b"", timeout_s: float = 5.0
+    ) -> asyncio.Future[Frame]:
+        """Send a message now; the reply is to be awaited.
+
+        Awaiting it raises NoReplyError (no answer within `timeout_s` seconds, or the connection broke) and
+        NoRespondersError (nobody listens there).
 
         Raises:
             NotConnectedError: Nothing was sent.
-            NoReplyError: No answer within `timeout_s` seconds, or the connection broke.
-            NoRespondersError: Nobody listens there.
         """
         reply, future = self._replies.expect(timeout_s)
         try:
@@ -115,7 +122,7 @@ class Connection:
         except NotConnectedError:
             future.cancel()
             raise
-        return await future
+        return future
 
     def new_inbox(self) -> str:
         """Give a subject of this connection's own."""

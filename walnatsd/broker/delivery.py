@@ -1,6 +1,7 @@
 """One hand-over of a message by NATS, and its settlement."""
 
 import asyncio
+import contextlib
 
 import structlog
 
@@ -19,6 +20,8 @@ LONGEST_SETTLE_PAUSE_S = 4.0
 LONGEST_NAK_S = 30 * 86400.0
 """A longer wait comes in parts: of a delay beyond 292 years the server makes none at all."""
 
+_ACK = b"+ACK"
+
 _log = structlog.get_logger("walnatsd.delivery")
 
 
@@ -34,7 +37,7 @@ class Delivery:
     """
 
     __slots__ = (
-        "_connection", "_consumer", "_deferred_first", "_jetstream", "_past", "_reply", "deliveries", "is_handed_back",
+        "_acked", "_connection", "_consumer", "_deferred_first", "_jetstream", "_past", "_reply", "deliveries", "is_handed_back",
         "key", "message", "pending",
     )  # fmt: skip
 
@@ -53,6 +56,7 @@ class Delivery:
         self._reply = reply
         self._past = past
         self._deferred_first = False
+        self._acked: asyncio.Future[Frame] | None = None
         self.message = message
         self.key: Key = (facts.stream, facts.sequence)
         self.deliveries = facts.delivered
@@ -124,9 +128,19 @@ class Delivery:
         self._reply = later._reply  # noqa: SLF001 - of the same class
         self.deliveries = later.deliveries
 
+    def begin_ack(self) -> None:
+        """Send the ack without waiting, so that those of a whole batch are under way together. `ack` must follow."""
+        with contextlib.suppress(NotConnectedError):
+            self._acked = self._connection.ask(self._reply, _ACK, timeout_s=SETTLE_TIMEOUT_S)
+
     async def ack(self) -> None:
         """Settle: the message is handled. Returns after the server's confirmation."""
-        await self._settle(b"+ACK")
+        if self._acked is not None:
+            begun, self._acked = self._acked, None
+            with contextlib.suppress(NoReplyError, NoRespondersError):
+                await begun
+                return
+        await self._settle(_ACK)
 
     async def nak(self, after_s: float = 0.0) -> None:
         """Hand the message back, to be delivered again not before `after_s` seconds, or after 30 days."""

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from walnatsd.broker.delivery import Delivery
@@ -188,11 +189,9 @@ class BatchIntake:
             await self._one_by_one(items)
             return
         outcomes = [outcome] * len(items) if isinstance(outcome, Outcome) else outcome
-        await asyncio.gather(
-            *(
-                self._conclude(item.delivery, Attempt(number, began, duration_s, each))
-                for item, number, each in zip(items, numbers, outcomes, strict=True)
-            )
+        await self._conclude_all(
+            (item.delivery, Attempt(number, began, duration_s, each))
+            for item, number, each in zip(items, numbers, outcomes, strict=True)
         )
 
     async def _one_by_one(self, items: list[Item]) -> None:
@@ -205,6 +204,26 @@ class BatchIntake:
         except asyncio.CancelledError:
             await self._settle_all([item.delivery for item in left[1:]], AT_ONCE)
             raise
+
+    async def _conclude_all(self, attempts: Iterable[tuple[Delivery, Attempt]]) -> None:
+        """Conclude each. All acks are sent at once and then awaited in turn, for a task each would cost more than they."""
+        acknowledged, others = [], []
+        for delivery, attempt in attempts:
+            if attempt.outcome.verdict is Verdict.ACKNOWLEDGED:
+                delivery.begin_ack()
+                acknowledged.append((delivery, attempt))
+            else:
+                others.append((delivery, attempt))
+        await asyncio.gather(self._conclude_in_turn(acknowledged), *(self._conclude(*other) for other in others))
+
+    async def _conclude_in_turn(self, attempts: Sequence[tuple[Delivery, Attempt]]) -> None:
+        left = deque(attempts)
+        try:
+            while left:
+                await self._conclude(*left.popleft())
+        finally:
+            for delivery, _ in left:  # the stop can't wait; their acks are on their way
+                self._hand.let_go(delivery)
 
     async def _conclude(self, delivery: Delivery, attempt: Attempt) -> None:
         try:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -95,7 +96,6 @@ class Handling:
 
     async def conclude(self, delivery: Delivery, attempt: Attempt) -> Decision:
         """Decide what becomes of a delivery after an attempt, settle it, observe it."""
-        self.attempts.remember(delivery, attempt)
         decision = decide(
             attempt.outcome,
             attempt=attempt.number,
@@ -103,6 +103,8 @@ class Handling:
             policy=self._actor.retry_policy,
             draw=random.random(),  # noqa: S311 - jitter is no secret
         )
+        if not isinstance(decision, Ack):  # what is acknowledged is forgotten anyway
+            self.attempts.remember(delivery, attempt)
         carried_out = await self.settle(delivery, decision, attempt)
         observe(self._sidecar.metrics, self._actor, delivery.message, attempt, decision)
         await self._mind(attempt.outcome)
@@ -122,6 +124,8 @@ class Handling:
 
     async def _settle_in_time(self, delivery: Delivery, decision: Decision, attempt: Attempt | None) -> Decision:
         """Settle however long NATS takes, but where a stop can't wait."""
+        if self.last_word_by is None:
+            return await self._carry_out(delivery, decision, attempt)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(self.last_word_by):
                 return await self._carry_out(delivery, decision, attempt)
@@ -270,14 +274,17 @@ def observe(metrics: Metrics, actor: Actor, message: Message, attempt: Attempt, 
     outcome, labels = attempt.outcome, (actor.event, actor.name)
     metrics.attempts(*labels, outcome.verdict).inc()
     metrics.attempt_seconds(*labels, outcome.verdict).observe(attempt.duration_s)
-    log = _log.warning
+    level = logging.WARNING
     match decision:
         case Ack():
             metrics.acknowledged_seconds(*labels).observe(max(0.0, time.time() - message.stored_at))
-            log = _log.debug
+            level = logging.DEBUG
+            if not _log.is_enabled_for(level):
+                return
         case Retry(_, counts):
             metrics.retries(*labels, "true" if counts else "false").inc()
-    log(
+    _log.log(
+        level,
         "attempt", event_name=message.event, actor=actor.name, uid=message.uid, sequence=message.sequence,
         attempt=attempt.number, outcome=outcome.verdict.value, status=outcome.status, reason=outcome.reason,
         decision=type(decision).__name__, after_s=round(getattr(decision, "after_s", 0.0), 3),

@@ -5,6 +5,7 @@ the actor, the rest belong to one HTTP connection or would lend the emitter an i
 """
 
 import re
+from functools import lru_cache
 
 MESSAGE_ID = "Nats-Msg-Id"
 PIN = "Nats-Pin-Id"
@@ -43,6 +44,15 @@ def is_reserved(name: str) -> bool:
     """Whether an emitter may not set this header."""
     lower = name.lower()
     return lower in _CONNECTION_HEADERS or lower in _CREDENTIALS or lower.startswith(_OWN_PREFIXES)
+
+
+@lru_cache(maxsize=4096)
+def deliverable(name: str) -> str | None:
+    """Give the name that a stored header has on its way to an actor: in lower case; None where it stays behind.
+
+    NATS allows names that HTTP can't carry, and reserved ones are not the emitter's.
+    """
+    return name.lower() if is_token(name) and not is_reserved(name) else None
 
 
 def check_emitted_header(name: str, value: str) -> None:

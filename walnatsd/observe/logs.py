@@ -36,7 +36,7 @@ def set_up(level: str, style: Literal["auto", "text", "json"]) -> None:
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
         logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
-        cache_logger_on_first_use=False,
+        cache_logger_on_first_use=True,  # or each line would put its logger together anew
     )
     root = logging.getLogger()
     root.handlers = [_Forward()]

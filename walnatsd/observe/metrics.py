@@ -12,7 +12,6 @@ from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
-    Histogram,
     Info,
     disable_created_metrics,
     generate_latest,
@@ -23,6 +22,7 @@ from prometheus_client.registry import Collector
 
 from walnatsd import __version__
 from walnatsd.model.gate_state import GateState
+from walnatsd.observe.histogram import Histogram, Histograms
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -46,7 +46,7 @@ class Metrics:
             ["event", "outcome"],
             registry=registry,
         )
-        self._emit_seconds = Histogram(
+        self._emit_seconds = Histograms(
             "walnatsd_emit_duration_seconds",
             "Time from an emit's arrival to its answer.",
             ["event", "outcome"],
@@ -59,7 +59,7 @@ class Metrics:
             ["event", "outcome"],
             registry=registry,
         )
-        self._call_seconds = Histogram(
+        self._call_seconds = Histograms(
             "walnatsd_call_duration_seconds",
             "Time from a call's arrival to its end, storing and waiting.",
             ["event", "outcome"],
@@ -72,14 +72,14 @@ class Metrics:
             ["event", "actor", "outcome"],
             registry=registry,
         )
-        self._attempt_seconds = Histogram(
+        self._attempt_seconds = Histograms(
             "walnatsd_attempt_duration_seconds",
             "Time from the start of an attempt to the actor's answer.",
             ["event", "actor", "outcome"],
             buckets=_SECONDS,
             registry=registry,
         )
-        self._acknowledged_seconds = Histogram(
+        self._acknowledged_seconds = Histograms(
             "walnatsd_stored_to_acknowledged_seconds",
             "Time from the storing of a message to its confirmed ack.",
             ["event", "actor"],
@@ -220,12 +220,12 @@ class Metrics:
         self.nats_reconnects = Counter("walnatsd_nats_reconnects", "Reconnects to NATS.", registry=registry)
         # labels() takes a lock and builds a key on every call; the children are looked up once
         self.emits: Callable[[str, str], Counter] = cache(self._emits.labels)
-        self.emit_seconds: Callable[[str, str], Histogram] = cache(self._emit_seconds.labels)
+        self.emit_seconds: Callable[[str, str], Histogram] = self._emit_seconds.labels
         self.calls: Callable[[str, str], Counter] = cache(self._calls.labels)
-        self.call_seconds: Callable[[str, str], Histogram] = cache(self._call_seconds.labels)
+        self.call_seconds: Callable[[str, str], Histogram] = self._call_seconds.labels
         self.attempts: Callable[[str, str, str], Counter] = cache(self._attempts.labels)
-        self.attempt_seconds: Callable[[str, str, str], Histogram] = cache(self._attempt_seconds.labels)
-        self.acknowledged_seconds: Callable[[str, str], Histogram] = cache(self._acknowledged_seconds.labels)
+        self.attempt_seconds: Callable[[str, str, str], Histogram] = self._attempt_seconds.labels
+        self.acknowledged_seconds: Callable[[str, str], Histogram] = self._acknowledged_seconds.labels
         self.in_flight: Callable[[str, str], Gauge] = cache(self._in_flight.labels)
         self.retries: Callable[[str, str, str], Counter] = cache(self._retries.labels)
         self.parked: Callable[[str, str], Counter] = cache(self._parked.labels)

@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Mapping
+from functools import lru_cache
 from urllib.parse import quote, unquote_to_bytes
 
 from walnatsd.model import headers
@@ -11,6 +12,8 @@ from walnatsd.model.message import Message
 PREFIX = "ce-"
 _SENDABLE = re.compile(r"[\t\x20-\x7e]*")
 _VISIBLE = "".join(chr(code) for code in range(0x20, 0x7F))
+_SAFE_IN_ID = _VISIBLE.translate({ord(" "): None, ord('"'): None, ord("%"): None})
+_PLAIN_ID = re.compile(r"[!#$&-~]+")
 
 
 def content_type(header: Mapping[str, str]) -> str:
@@ -31,18 +34,24 @@ def attributes(message: Message, *, source: str) -> dict[str, str]:
     `ce-datacontenttype` is left out, for `Content-Type` says it (HTTP binding, section 3.1.1).
     """
     given = {
-        name.lower(): in_ascii(value)
+        lower: in_ascii(value)
         for name, value in message.headers.items()
-        if name.lower().startswith(PREFIX) and headers.is_token(name)
+        if (lower := headers.deliverable(name)) is not None and lower.startswith(PREFIX)
     }
     given.pop("ce-datacontenttype", None)
+    return required(message, source=source) | given
+
+
+def required(message: Message, *, source: str) -> dict[str, str]:
+    """Give what stands for the CloudEvents headers that every event has, where the emitter gave none."""
+    identity = message.identity
     return {
-        "ce-id": quote(message.identity, safe=_VISIBLE.translate({ord(" "): None, ord('"'): None, ord("%"): None})),
+        "ce-id": identity if _PLAIN_ID.fullmatch(identity) else quote(identity, safe=_SAFE_IN_ID),
         "ce-source": in_ascii(source),
         "ce-type": message.event,
         "ce-specversion": "1.0",
         "ce-time": rfc3339(message.stored_at),
-    } | given
+    }
 
 
 def in_ascii(value: str) -> str:
@@ -63,4 +72,10 @@ def decoded(value: str) -> str:
 def rfc3339(seconds: float) -> str:
     """Write seconds since the epoch as RFC 3339 in UTC, with microseconds."""
     whole, micros = divmod(round(seconds * 1e6), 1_000_000)
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole)) + f".{micros:06d}Z"
+    return f"{_second(whole)}.{micros:06d}Z"
+
+
+@lru_cache(maxsize=256)
+def _second(whole: int) -> str:
+    """Write a whole second; what is stored together shares it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))

@@ -3,6 +3,7 @@
 import base64
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -24,21 +25,32 @@ def batch(items: Iterable[tuple[Message, int]], *, source: str) -> bytes:
 
 
 def _event(message: Message, attempt: int, source: str) -> dict[str, Any]:
-    event: dict[str, Any] = {}
-    for name, value in cloudevents.attributes(message, source=source).items():
-        attribute = name.removeprefix(cloudevents.PREFIX)
-        if _ATTRIBUTE.fullmatch(attribute) and attribute not in ("data", "database64"):
-            event[attribute] = cloudevents.decoded(value)
+    event = {
+        attribute: cloudevents.decoded(value)
+        for name, value in cloudevents.attributes(message, source=source).items()
+        if (attribute := _attribute_of(name)) is not None
+    }
+    media_type = cloudevents.content_type(message.headers)
+    more: dict[str, Any] = {
+        "walnatssequence": message.sequence,
+        "walnatsattempt": attempt,
+        "datacontenttype": media_type,
+    }
     for name, value in message.headers.items():
         if name.lower() in _EXTENSIONS:
-            event[name.lower()] = value
-    event |= {"walnatssequence": message.sequence, "walnatsattempt": attempt}
+            more[name.lower()] = value
     if message.trace_id is not None:
-        event["walnatstrace"] = message.trace_id
+        more["walnatstrace"] = message.trace_id
     if message.replay:
-        event["walnatsreplay"] = message.replay
-    media_type = event["datacontenttype"] = cloudevents.content_type(message.headers)
-    return event | _data(message.payload, media_type)
+        more["walnatsreplay"] = message.replay
+    return event | more | _data(message.payload, media_type)
+
+
+@lru_cache(maxsize=4096)
+def _attribute_of(header: str) -> str | None:
+    """Give the attribute that a header stands for; None where the format has no such name."""
+    attribute = header.removeprefix(cloudevents.PREFIX)
+    return attribute if _ATTRIBUTE.fullmatch(attribute) and attribute not in ("data", "database64") else None
 
 
 def _data(payload: bytes, media_type: str) -> dict[str, Any]:

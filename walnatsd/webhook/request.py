@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping
 
 from walnatsd.model.actor import Actor
-from walnatsd.model.headers import is_reserved, is_token
+from walnatsd.model.headers import deliverable
 from walnatsd.model.message import Message
 from walnatsd.payload import cloudevents
 
@@ -21,13 +21,11 @@ def delivery_headers(
         source: The service's name, where the emitter gave no `ce-source`.
         configured: The actor's own headers, secrets revealed; they win over the message's.
     """
-    header = {
-        name.lower(): cloudevents.in_ascii(value)
-        for name, value in message.headers.items()
-        if is_token(name) and not is_reserved(name)  # NATS allows names that HTTP can't carry
-    }
-    header.pop("ce-datacontenttype", None)
-    header |= cloudevents.attributes(message, source=source)
+    header = cloudevents.required(message, source=source)
+    for name, value in message.headers.items():
+        if (lower := deliverable(name)) is not None:
+            header[lower] = cloudevents.in_ascii(value)
+    header.pop("ce-datacontenttype", None)  # Content-Type says it (HTTP binding, section 3.1.1)
     header["content-type"] = cloudevents.in_ascii(cloudevents.content_type(message.headers))
     header |= {
         "webhook-id": webhook_id(message, actor.name),

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import aiohttp
+from yarl import URL
 
 from walnatsd.config.secrets import Secrets
 from walnatsd.config.tls import client_context
@@ -85,6 +86,7 @@ class Webhook:
         self._session = session
         self._actor = actor
         self._calling = calling
+        self._url = _parsed(calling.url)
         self._timeout = aiohttp.ClientTimeout(
             total=actor.job_timeout,
             # resolving, connecting, TLS; below the total, so that an actor that is not there is told from a slow one
@@ -128,7 +130,7 @@ class Webhook:
             headers |= signature_headers(calling.signing_keys, headers["webhook-id"], payload, now=now)
         try:
             async with self._session.post(
-                calling.url,
+                self._url,
                 data=payload,
                 headers=headers,
                 timeout=self._timeout,
@@ -172,6 +174,14 @@ async def _read(response: aiohttp.ClientResponse, limit: int) -> tuple[bytes, bo
         response.close()
         return b"".join(chunks), False
     return b"".join(chunks), True
+
+
+def _parsed(url: str) -> URL | str:
+    """Parse a URL once instead of for every attempt. What can't be parsed is the outcome of the attempt."""
+    try:
+        return URL(url)
+    except ValueError:
+        return url
 
 
 def _one_line(body: bytes) -> str:
