@@ -1,5 +1,6 @@
 """A gRPC server that plays the sidecar towards emitters and those who register."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 import grpc
@@ -15,18 +16,51 @@ Context = grpc.aio.ServicerContext
 Emit = Callable[[events_pb2.EmitRequest, Context], Awaitable[events_pb2.EmitResponse]]
 
 
+class _RefusedError(Exception):
+    def __init__(self, status: status_pb2.Status) -> None:
+        self.status = status
+
+
+class _ItemContext:
+    """The context of a batch, for one item: what ends a call ends the item."""
+
+    def __init__(self, context: Context) -> None:
+        self.time_remaining = context.time_remaining
+
+    async def abort_with_status(self, status: grpc.Status) -> None:
+        [(_, value)] = status.trailing_metadata
+        raise _RefusedError(status_pb2.Status.FromString(value))
+
+
 class Sidecar(Servicer):
     """Stores what is emitted, once per uid, unless the test plays `emit` itself."""
 
     def __init__(self) -> None:
         self.registered: list[events_pb2.Event | actors_pb2.Actor] = []
         self.emitted: list[events_pb2.EmitRequest] = []
+        self.batches: list[list[events_pb2.EmitRequest]] = []
         self.stored: dict[str, int] = {}
         self.emit: Emit = self.store
 
     async def Emit(self, request: events_pb2.EmitRequest, context: Context) -> events_pb2.EmitResponse:  # noqa: N802
         self.emitted.append(request)
         return await self.emit(request, context)
+
+    async def EmitBatch(  # noqa: N802
+        self, request: events_pb2.EmitBatchRequest, context: Context
+    ) -> events_pb2.EmitBatchResponse:
+        """One result per item, of `emit`."""
+        self.batches.append(list(request.items))
+        self.emitted += request.items
+        return events_pb2.EmitBatchResponse(
+            items=await asyncio.gather(*(self._result(item, context) for item in request.items))
+        )
+
+    async def _result(self, item: events_pb2.EmitRequest, context: Context) -> events_pb2.EmitResult:
+        try:
+            return events_pb2.EmitResult(uid=item.uid, ok=await self.emit(item, _ItemContext(context)))  # type: ignore[arg-type]
+        except _RefusedError as refused:
+            return events_pb2.EmitResult(uid=item.uid, error=refused.status)
 
     async def store(self, request: events_pb2.EmitRequest, _: Context) -> events_pb2.EmitResponse:
         duplicate = request.uid in self.stored

@@ -30,15 +30,36 @@ async def call(
     An answer of the sidecar ends it, good or bad: only the caller knows whether a refusal is worth another try.
 
     Raises:
-        WalnatsdError: The sidecar refused, or there was no answer in time.
+        WalnatsdError: The sidecar refused, there was no answer in time, or the connection was closed here meanwhile.
     """
+    answer, _ = await call_told(channel, method, request, timeout_s=timeout_s, uid=uid)
+    return answer
+
+
+async def call_told(
+    channel: grpc.aio.Channel,
+    method: grpc.aio.UnaryUnaryMultiCallable[RequestT, ResponseT],
+    request: RequestT,
+    *,
+    timeout_s: float,
+    uid: str = "",
+) -> tuple[ResponseT, bool]:
+    """Make a call as `call` does, and tell whether it took more than one try."""
     now = asyncio.get_running_loop().time
     deadline = now() + timeout_s
     under_way = False  # a request may have reached the sidecar, and no answer came back
     pause_s = _FIRST_PAUSE_S
     while await _is_ready(channel, deadline):
         try:
-            return await method(request, timeout=deadline - now())
+            return await method(request, timeout=deadline - now()), under_way
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # the channel was closed: that is how gRPC says it, though nobody cancelled us
+            raise UnavailableError(
+                "the connection was closed here", SIDECAR_UNAVAILABLE, uid=uid, maybe_stored=True
+            ) from None
         except grpc.aio.AioRpcError as error:
             if answer := answer_of(error):
                 answer.uid = answer.uid or uid

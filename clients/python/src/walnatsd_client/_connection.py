@@ -14,6 +14,7 @@ from walnatsd_client._actor import Actor
 from walnatsd_client._call import call
 from walnatsd_client._declarations import actor_message, duration, event_message
 from walnatsd_client._event import Event, EventWithResponse
+from walnatsd_client._gathering import Gathering
 from walnatsd_client._listen import listen_for_ever, side_by_side
 from walnatsd_client._proto import actors_pb2, actors_pb2_grpc, events_pb2, events_pb2_grpc
 from walnatsd_client._registrations import Registrations
@@ -80,6 +81,7 @@ class Connection:
         self._events = events_pb2_grpc.EventsStub(channel)
         self._actors = actors_pb2_grpc.ActorsStub(channel)
         self._registrations = Registrations(self.register)
+        self._gathering = Gathering(channel, self._events)
 
     async def register(
         self,
@@ -178,7 +180,7 @@ class Connection:
             headers=headers,
             expected_last_sequence=expected_last_sequence,
         )
-        answer = await call(self._channel, self._events.Emit, request, timeout_s=timeout, uid=uid)
+        answer = await self._gathering.emit(request, timeout_s=timeout)
         return Receipt(
             uid=answer.uid,
             stream=answer.stream,
@@ -288,7 +290,11 @@ async def connect(target: str = DEFAULT_TARGET) -> AsyncIterator[Connection]:
         target: Host and port, or a socket as `unix:/run/walnatsd/grpc.sock`.
     """
     async with grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS) as channel:
-        yield Connection(channel)
+        connection = Connection(channel)
+        try:
+            yield connection
+        finally:
+            await connection._gathering.close()  # noqa: SLF001 - ours
 
 
 def _distinct(events: list[Event[Any]]) -> list[Event[Any]]:

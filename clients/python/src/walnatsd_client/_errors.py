@@ -18,7 +18,7 @@ The reasons are the sidecar's, but for `SIDECAR_UNAVAILABLE`: there the sidecar 
 gave no reason for, for that is how a broken call ends, has the name of its gRPC status as reason.
 """
 
-from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped, unused-ignore]
+from google.rpc import code_pb2, error_details_pb2, status_pb2  # type: ignore[import-untyped, unused-ignore]
 from grpc.aio import AioRpcError
 
 SIDECAR_UNAVAILABLE = "SIDECAR_UNAVAILABLE"
@@ -57,6 +57,16 @@ class WalnatsdError(Exception):
     def __str__(self) -> str:
         """Name the reason, then say it."""
         return f"{self.reason}: {self.message}"
+
+    def of(self, uid: str) -> "WalnatsdError":
+        """Give the same error for one message of several that it befell."""
+        return type(self)(
+            self.message,
+            self.reason,
+            uid=self.uid or uid,
+            maybe_stored=self.maybe_stored,
+            retry_after=self.retry_after,
+        )
 
 
 class InvalidError(WalnatsdError):
@@ -126,18 +136,28 @@ _FAMILIES: dict[str, type[WalnatsdError]] = {
 
 def answer_of(error: AioRpcError) -> WalnatsdError | None:
     """Read the answer of the sidecar out of a gRPC error; None where something else than the sidecar ended the call."""
-    info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
     for key, value in error.trailing_metadata() or ():
         if key == _DETAILS_KEY and isinstance(value, bytes):
-            for detail in status_pb2.Status.FromString(value).details:
-                # Unpack changes the target only if the type is right.
-                detail.Unpack(info)
-                detail.Unpack(retry)
+            return _refusal(status_pb2.Status.FromString(value))
+    return None
+
+
+def error_of(status: "status_pb2.Status") -> WalnatsdError:
+    """Give the error of one of several emits."""
+    return _refusal(status) or WalnatsdError(status.message, code_pb2.Code.Name(status.code), maybe_stored=True)
+
+
+def _refusal(status: "status_pb2.Status") -> WalnatsdError | None:
+    info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+    for detail in status.details:
+        # Unpack changes the target only if the type is right.
+        detail.Unpack(info)
+        detail.Unpack(retry)
     if info.domain != _DOMAIN:
         return None
     family = InvalidError if info.reason.startswith("INVALID_") else _FAMILIES.get(info.reason, WalnatsdError)
     return family(
-        error.details() or "",
+        status.message,
         info.reason,
         uid=info.metadata.get("uid", ""),
         maybe_stored=info.metadata.get("maybe_stored") == "true",

@@ -1,0 +1,216 @@
+"""Concurrent emits on their way out: gathered into batches, without making a lone one wait."""
+
+import asyncio
+from collections import deque
+
+import grpc
+
+from walnatsd_client._call import call, call_told
+from walnatsd_client._errors import SIDECAR_UNAVAILABLE, UnavailableError, WalnatsdError, error_of
+from walnatsd_client._proto import events_pb2, events_pb2_grpc
+
+MAX_ITEMS = 1000
+MAX_BYTES = 16 << 20
+"""What the sidecar takes as a batch (contract, section 3)."""
+ALONE_BYTES = 256 << 10
+"""A payload of this size goes alone: a call of its own costs it next to nothing, and it holds nobody up."""
+MAX_CALLS = 2
+"""With so many calls under way, the next emits gather until one of them is answered: one is with the sidecar, one on its
+way. More or fewer measured the same or worse."""
+LONGEST_WAIT_S = 0.005
+"""But they gather no longer than this: an answer that takes its time waits for NATS, and must not hold others up."""
+MANY_LANES = 100
+"""Idle lanes are forgotten beyond this number; a caller may use another timeout for every emit."""
+
+Request = events_pb2.EmitRequest
+Response = events_pb2.EmitResponse
+
+
+class Gathering:
+    """The emits of one connection, in lanes.
+
+    A lane is for one event and timeout: an event that waits for its stream must not hold up others, and the sidecar is
+    told how long its callers wait.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel, events: "events_pb2_grpc.EventsAsyncStub") -> None:
+        self._channel = channel
+        self._events = events
+        self._lanes: dict[tuple[str, float], _Lane] = {}
+
+    async def emit(self, request: Request, *, timeout_s: float) -> Response:
+        """Emit one message, in one call with what else is emitted at this moment.
+
+        A cancelled emit is not sent if it isn't under way yet; others are not affected.
+
+        Raises:
+            WalnatsdError: The sidecar refused, or there was no answer in time.
+        """
+        if len(request.payload) >= ALONE_BYTES:
+            return await call(self._channel, self._events.Emit, request, timeout_s=timeout_s, uid=request.uid)
+        lane = self._lanes.get((request.event, timeout_s)) or self._open(request.event, timeout_s)
+        return await lane.emit(request)
+
+    def _open(self, event: str, timeout_s: float) -> "_Lane":
+        if len(self._lanes) >= MANY_LANES:
+            self._lanes = {key: lane for key, lane in self._lanes.items() if not lane.is_idle}
+        lane = self._lanes[event, timeout_s] = _Lane(self._channel, self._events, timeout_s)
+        return lane
+
+    async def close(self) -> None:
+        """End what is gathered and what is under way; who waits for it gets an `UnavailableError`."""
+        for lane in self._lanes.values():
+            await lane.close()
+
+
+class _Waiting:
+    """An emit whose caller waits for its answer."""
+
+    __slots__ = ("answer", "request")
+
+    def __init__(self, request: Request, answer: "asyncio.Future[Response]") -> None:
+        self.request = request
+        self.answer = answer
+
+    def fail(self, error: Exception) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(error.of(self.request.uid) if isinstance(error, WalnatsdError) else error)
+
+
+class _Lane:
+    """Emits that may travel together."""
+
+    def __init__(self, channel: grpc.aio.Channel, events: "events_pb2_grpc.EventsAsyncStub", timeout_s: float) -> None:
+        self._channel = channel
+        self._events = events
+        self._timeout_s = timeout_s
+        self._loop = asyncio.get_running_loop()
+        self._gathered: deque[_Waiting] = deque()
+        self._departure: asyncio.Handle | None = None
+        self._under_way = 0
+        self._carriers: set[asyncio.Task[None]] = set()
+        self._crowded = False
+        """The last to depart were several."""
+
+    @property
+    def is_idle(self) -> bool:
+        return not self._gathered and not self._under_way
+
+    async def emit(self, request: Request) -> Response:
+        if self.is_idle and not self._crowded:
+            # The lone call: as if there were no gathering.
+            self._under_way += 1
+            try:
+                return await self._send(request)
+            finally:
+                self._arrive()
+        waiting = _Waiting(request, self._loop.create_future())
+        self._gathered.append(waiting)
+        if self._departure is None:
+            # At the end of this turn of the loop: whoever is to emit in the same turn travels along.
+            self._departure = (
+                self._loop.call_soon(self._depart)
+                if self._under_way < MAX_CALLS
+                else self._loop.call_later(LONGEST_WAIT_S, self._depart)
+            )
+        return await waiting.answer
+
+    def _depart(self) -> None:
+        """Send all that is gathered."""
+        if self._departure is not None:
+            self._departure.cancel()
+            self._departure = None
+        while batch := self._take():
+            self._crowded = len(batch) > 1
+            self._under_way += 1
+            carrier = self._loop.create_task(self._carry(batch), name=f"emit/{batch[0].request.event}")
+            self._carriers.add(carrier)
+            carrier.add_done_callback(self._carriers.discard)
+
+    def _take(self) -> list[_Waiting]:
+        """Take the next batch; empty where nothing is left."""
+        batch: list[_Waiting] = []
+        size = 0
+        while self._gathered and len(batch) < MAX_ITEMS:
+            size += len(self._gathered[0].request.payload)
+            if size > MAX_BYTES:
+                break
+            waiting = self._gathered.popleft()
+            if not waiting.answer.done():  # else it was cancelled
+                batch.append(waiting)
+        return batch
+
+    def _arrive(self) -> None:
+        self._under_way -= 1
+        if self._gathered:
+            if self._departure is not None:
+                self._departure.cancel()
+            self._departure = self._loop.call_soon(self._depart)  # not now: who has the answer may emit again
+
+    async def _carry(self, batch: list[_Waiting]) -> None:
+        """Send a batch and hand its answers out, come what may."""
+        self._end_when_all_are_gone(batch)
+        try:
+            if len(batch) == 1:
+                answer = await self._send(batch[0].request)
+                if not batch[0].answer.done():
+                    batch[0].answer.set_result(answer)
+            else:
+                await self._send_together(batch)
+        except asyncio.CancelledError:
+            for waiting in batch:
+                waiting.fail(_closed(maybe_stored=True))
+            raise
+        except Exception as error:  # noqa: BLE001 - it is raised in each of those who wait
+            for waiting in batch:
+                waiting.fail(error)
+        finally:
+            self._arrive()
+
+    def _end_when_all_are_gone(self, batch: list[_Waiting]) -> None:
+        carrier = asyncio.current_task()
+        assert carrier is not None
+
+        def look(answer: "asyncio.Future[Response]") -> None:
+            if answer.cancelled() and all(waiting.answer.cancelled() for waiting in batch):
+                carrier.cancel()
+
+        for waiting in batch:
+            waiting.answer.add_done_callback(look)
+
+    async def _send(self, request: Request) -> Response:
+        return await call(self._channel, self._events.Emit, request, timeout_s=self._timeout_s, uid=request.uid)
+
+    async def _send_together(self, batch: list[_Waiting]) -> None:
+        request = events_pb2.EmitBatchRequest(items=[waiting.request for waiting in batch])
+        answer, tried_before = await call_told(
+            self._channel, self._events.EmitBatch, request, timeout_s=self._timeout_s
+        )
+        if len(answer.items) != len(batch):
+            raise WalnatsdError(
+                f"the sidecar gave {len(answer.items)} results for {len(batch)} emits", "INTERNAL", maybe_stored=True
+            )
+        for waiting, result in zip(batch, answer.items, strict=True):
+            if waiting.answer.done():
+                continue
+            if result.HasField("ok"):
+                waiting.answer.set_result(result.ok)
+            else:
+                error = error_of(result.error)
+                error.maybe_stored |= tried_before  # what an earlier try may have stored, this one doesn't take back
+                waiting.fail(error)
+
+    async def close(self) -> None:
+        if self._departure is not None:
+            self._departure.cancel()
+            self._departure = None
+        while self._gathered:
+            self._gathered.popleft().fail(_closed(maybe_stored=False))
+        for carrier in self._carriers:
+            carrier.cancel()
+        if self._carriers:
+            await asyncio.wait(self._carriers)
+
+
+def _closed(*, maybe_stored: bool) -> UnavailableError:
+    return UnavailableError("the connection was closed here", SIDECAR_UNAVAILABLE, maybe_stored=maybe_stored)
