@@ -32,7 +32,7 @@ from walnatsd_client._errors import (
     WalnatsdError,
 )
 from walnatsd_client._event import Event, EventWithResponse, Limits
-from walnatsd_client._serializers import Serializer
+from walnatsd_client._serializers import MessagePack, Serializer
 from walnatsd_client._version import __version__
 from walnatsd_client._webhook import asgi_app
 
@@ -52,6 +52,7 @@ __all__ = [
     "InvalidError",
     "Limits",
     "MatchTime",
+    "MessagePack",
     "NoResponseError",
     "OrderHeader",
     "RateLimit",

@@ -85,7 +85,7 @@ class Breaker:
     """How long it stays open at most, in seconds. Default 300."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots: `Actor[int](…)` would fail in Python 3.11
 class Actor(Generic[T]):
     """A named subscriber to one event, and the function that handles its messages.
 
@@ -161,7 +161,7 @@ class Batch:
     """Wait at most this long for more, in seconds. Default 0.05."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots: `BatchActor[int](…)` would fail in Python 3.11
 class BatchActor(Actor[list[T]]):
     """An actor that takes many messages at once, as a webhook.
 

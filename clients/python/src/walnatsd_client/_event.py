@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypedDict, TypeVar, Unpack, overload
 
-from walnatsd_client._serializers import Serializer, serializer_for
+from walnatsd_client._serializers import MarshmallowSchema, Serializer, serializer_for
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -40,7 +40,7 @@ class _Options(TypedDict, Generic[T], total=False):
     min_actors: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots: `Event[int](…)` would fail in Python 3.11
 class Event(Generic[T]):
     """A declared kind of fact. What is None is not declared: the value in NATS stays, at first the default named here.
 
@@ -55,8 +55,8 @@ class Event(Generic[T]):
     name: str
     """Unique name, like `parcel-sent`. It names the stream and the subject in NATS, so it can't be changed later."""
     schema: type[T]
-    """Type of the messages: int, float, str, bool, list, dict, None, bytes, datetime, date, a dataclass or a pydantic
-    model. `list[X]` and `dict[str, X]` are checked on the way in."""
+    """Type of the messages: int, float, str, bool, list, dict, None, bytes, datetime, date, a dataclass, a pydantic
+    model, a protobuf message, or a marshmallow schema. `list[X]` and `dict[str, X]` are checked on the way in."""
     serializer: Serializer[T] | None = field(default=None, kw_only=True)
     """How messages become payloads; None picks a built-in one by the schema."""
     description: str | None = field(default=None, kw_only=True)
@@ -78,6 +78,11 @@ class Event(Generic[T]):
         # `type[T]` doesn't take None, so the schema None needs an overload; at run time dataclass writes __init__.
         @overload
         def __init__(self: "Event[None]", name: str, schema: None, **options: Unpack[_Options[None]]) -> None: ...
+        # The messages of a marshmallow schema are what it loads, which no type checker can know.
+        @overload
+        def __init__(
+            self: "Event[Any]", name: str, schema: type[MarshmallowSchema], **options: Unpack[_Options[Any]]
+        ) -> None: ...
         @overload
         def __init__(self, name: str, schema: type[T], **options: Unpack[_Options[T]]) -> None: ...
         def __init__(self, name: str, schema: type[Any] | None, **options: Unpack[_Options[Any]]) -> None: ...
@@ -114,7 +119,7 @@ class Event(Generic[T]):
         return self._serializer.decode(payload)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots: `EventWithResponse[int](…)` would fail in Python 3.11
 class EventWithResponse(Event[T], Generic[T, R]):
     """An event whose emitter may wait for an answer. Made by `Event.with_response`."""
 
