@@ -24,6 +24,7 @@ CONTENT_TYPE = "Content-Type"
 DEFAULT_CONTENT_TYPE = "application/json"
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token, RFC 9110 section 5.6.2
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _UID = re.compile(r"[\x20-\x7e]{1,256}")
 _CONNECTION_HEADERS = frozenset(
     # RFC 9110 section 7.6.1 and its registered fields
@@ -86,7 +87,7 @@ def check_text(value: str) -> str:
     Raises:
         ValueError: What is wrong with it: the end of a sentence.
     """
-    if any((character < " " and character != "\t") or character == "\x7f" for character in value):
+    if _CONTROL.search(value):
         raise ValueError("holds a control character (CR, LF, NUL or the like)")
     try:
         value.encode()

@@ -5,6 +5,7 @@ A page of another site can make a browser on this machine send requests here: un
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 import orjson
@@ -63,6 +64,7 @@ class Guard:
     def __init__(self, listen: str, allowed_hosts: Sequence[str]) -> None:
         address = parse_address(listen)
         self._allowed = frozenset(host.lower() for host in allowed_hosts)
+        self._is_ours = lru_cache(maxsize=256)(self._decide)  # few names, asked for with every request
         self._asks_host = bool(self._allowed) or (isinstance(address, Tcp) and address.is_loopback)
 
     def check(self, hosts: Sequence[str], origins: Sequence[str]) -> None:
@@ -86,7 +88,7 @@ class Guard:
                     f"a page of {origin[:100]!r} may not call this address; if it should, add its host to allowed_hosts",
                 )
 
-    def _is_ours(self, host: str) -> bool:
+    def _decide(self, host: str) -> bool:
         name = host.rpartition(":")[0] if _has_port(host) else host
         bare = name.removeprefix("[").removesuffix("]").removesuffix(".")
         return host in self._allowed or bare in self._allowed or name in self._allowed or Tcp(bare, 0).is_loopback
