@@ -30,13 +30,16 @@ from walnatsd.broker.jetstream import JetStream
 from walnatsd.broker.own_streams import WORK
 from walnatsd.broker.publisher import Publisher
 from walnatsd.broker.route import Route
+from walnatsd.broker.schedules import Schedules
 from walnatsd.config.load import Loaded
 from walnatsd.config.settings import Admin, Config, Http
 from walnatsd.dispatch.pulse import Pulse
 from walnatsd.dispatch.sidecar import Sidecar
 from walnatsd.dispatch.slots import Slots
 from walnatsd.emit.calls import Calls
+from walnatsd.emit.due import Due
 from walnatsd.emit.emitter import Emitter
+from walnatsd.emit.store import Store
 from walnatsd.model.countdown import Countdown
 from walnatsd.model.refusal import Refusal
 from walnatsd.observe.health import Health
@@ -79,7 +82,9 @@ class Daemon:
 
 
 @contextlib.asynccontextmanager
-async def running(loaded: Loaded, *, environ: Mapping[str, str] | None = None) -> AsyncIterator[Daemon]:
+async def running(  # noqa: PLR0915 - one text, so that the order is seen
+    loaded: Loaded, *, environ: Mapping[str, str] | None = None
+) -> AsyncIterator[Daemon]:
     """Run the daemon while the body runs, then stop it without loss.
 
     It listens at once, and is ready when NATS is there and everything declared is registered.
@@ -142,11 +147,13 @@ async def running(loaded: Loaded, *, environ: Mapping[str, str] | None = None) -
         outfitter = Outfitter(session, loaded, metrics)
         roster = Roster(jetstream, config.nats.manage, sidecar, outfitter.equip, health=health, metrics=metrics)
         roster.declare(config.events, config.actors)
+        schedules, find_gate = Schedules(jetstream, publisher), roster.registrar.find_gate
+        interest = Interest(connection, jetstream)
+        store = Store(publisher, schedules, route, interest, roster.find_event, find_gate)
+        due = Due(connection, jetstream, store, route, roster.find_event, metrics)
         emitter = Emitter(
-            publisher,
-            Interest(connection, jetstream),
+            store,
             roster.find_event,
-            roster.registrar.find_gate,
             outfitter.codecs_for,
             outfitter.schema_for,
             config.emit,
@@ -171,12 +178,16 @@ async def running(loaded: Loaded, *, environ: Mapping[str, str] | None = None) -
             reload,
             DeadLetterOffice(sidecar.dead_letter_stream, route, metrics),
         )
-        background = [
+        to_the_end = [
             tasks.create_task(pulse.run(), name="pulse"),
+            tasks.create_task(due.work(), name="due"),
+        ]
+        background = [
             tasks.create_task(_bring_up(config, connection, own, roster, health), name="bring-up"),
             tasks.create_task(_when_ready(health, watch.run), name="watch"),
             tasks.create_task(_when_ready(health, backstop.run), name="backstop"),
             tasks.create_task(route.watch(), name="route"),
+            tasks.create_task(due.pull(), name="due/pull"),
         ]
         async with (
             roster.open(),
@@ -197,7 +208,7 @@ async def running(loaded: Loaded, *, environ: Mapping[str, str] | None = None) -
                 left.start()
                 health.stop()
                 _log.info("stopping", timeout_s=config.shutdown_timeout)
-                for task in background[1:]:
+                for task in background:
                     task.cancel()
                 await roster.stop(
                     config.shutdown_timeout * DELIVERIES_SHARE,
@@ -208,7 +219,8 @@ async def running(loaded: Loaded, *, environ: Mapping[str, str] | None = None) -
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(left.share_s()):
                 await emitter.wait_idle()  # … awaits the PubAcks, …
-        for task in background:
+                await due.wait_idle()
+        for task in to_the_end:
             task.cancel()
         # … drains NATS, stops the embedded server, and the administration address last.
 

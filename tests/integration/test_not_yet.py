@@ -44,8 +44,6 @@ async def test_methods_of_later_versions_are_unimplemented(nats, name, call) -> 
 @pytest.mark.parametrize(
     ("method", "path", "headers"),
     [
-        ("POST", "/v1/events/counts?delay=5", {}),
-        ("POST", "/v1/events/counts?deliver_at=2030-01-01T00:00:00Z", {}),
         ("GET", "/v1/events/counts/monitor", {}),
         ("GET", "/v1/events/counts/scheduled", {}),
         ("DELETE", "/v1/events/counts/scheduled/a%20uid", {}),
@@ -61,17 +59,4 @@ async def test_http_calls_of_later_versions_are_answered_with_501(nats, method, 
             told = refusal(await read_answer(response))
     assert (told.code, told.reason) == ("501", "NOT_SUPPORTED")
     assert "not supported yet" in told.message
-    assert await stored(nats) == []
-
-
-@pytest.mark.parametrize("when", ["delay", "deliver_at"])
-async def test_a_delay_over_grpc_is_refused_and_nothing_is_emitted_early(nats, when) -> None:
-    request = events_pb2.EmitRequest(event="counts", uid="u")
-    getattr(request, when).FromSeconds(5)
-    async with running(config_text(nats.url, events=[{"name": "counts"}])) as sidecar, stubs(sidecar.grpc) as calls:
-        await keep_messages(nats)
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await calls.events.Emit(request)
-    told = refused(caught.value)
-    assert (told.code, told.reason, told.uid) == ("UNIMPLEMENTED", "NOT_SUPPORTED", "u")
     assert await stored(nats) == []

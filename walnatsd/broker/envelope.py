@@ -24,6 +24,7 @@ ATTEMPTS = "walnatsd-attempts"
 HAND_OVERS = "walnatsd-hand-overs"
 REPLAY = "walnatsd-replay"
 DEAD_LETTER = "walnatsd-dead-letter"
+DUE_AT = "walnatsd-due-at"
 
 T = TypeVar("T", int, float)
 

@@ -54,6 +54,24 @@ class Room:
         """What the server adds to subject, headers and payload: 22 + 4 + 8 in a file, 16 in memory."""
         return 16 if self.in_memory else 34
 
+    def check(self, subject: str, size: int, uid: str) -> None:
+        """See that a message of this size fits, headers included.
+
+        Raises:
+            Refusal: TOO_LARGE.
+        """
+        if (needs := size + len(subject) + self.overhead_bytes) > self.stream_bytes:
+            raise Refusal(
+                Reason.TOO_LARGE,
+                f"headers and payload take {needs} bytes in the stream, which may hold {self.stream_bytes} (limits.bytes)",
+                uid=uid,
+            )
+
+
+Admission = Callable[[bool], Awaitable[None]]
+"""Awaited before each try to store something, with whether it is another one; raises Refusal where it must not be made, and
+BrokerError where nobody can tell now."""
+
 
 class Publisher:
     """Publishes to streams. Every message carries a `Nats-Msg-Id`, so that a retry can't store it twice."""
@@ -78,7 +96,7 @@ class Publisher:
         *,
         budget_s: float,
         find_gate: Callable[[], asyncio.Event | None] = lambda: None,
-        admit: Callable[[bool], Awaitable[None]] | None = None,
+        admit: Admission | None = None,
         room: Room | None = None,
     ) -> PubAck:
         """Store a message.
@@ -89,8 +107,7 @@ class Publisher:
             header: The headers, with the uid.
             budget_s: Seconds that it may take.
             find_gate: Gives what has to be waited for before anything is sent; None where nothing has to.
-            admit: Awaited before each try, with whether it is another one; raises Refusal where it must not be made, and
-                BrokerError where nobody can tell now.
+            admit: Whether each try may be made; None where all may.
             room: How large the stream can get, where that is known.
 
         Raises:
@@ -153,12 +170,8 @@ class Publisher:
                 f"headers and payload have {size} bytes, the NATS server takes {self._connection.max_payload} (max_payload)",
                 uid=uid,
             )
-        if room is not None and (needs := size + len(subject) + room.overhead_bytes) > room.stream_bytes:
-            raise Refusal(
-                Reason.TOO_LARGE,
-                f"headers and payload take {needs} bytes in the stream, which may hold {room.stream_bytes} (limits.bytes)",
-                uid=uid,
-            )
+        if room is not None:
+            room.check(subject, size, uid)
         request = self._connection.request(subject, payload, head=head, timeout_s=timeout_s)
         if timeout_s < ACK_TIMEOUT_S:  # the caller's deadline is near: on the dot, not when late replies are swept
             try:

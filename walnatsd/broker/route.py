@@ -72,6 +72,10 @@ class Route:
         self._doubt = False
         self._registered.set()
 
+    async def wait_registered(self) -> None:
+        """Wait until the stream is there and it is known what the server can do."""
+        await self._registered.wait()
+
     async def watch(self) -> None:
         """See for ever which routes are used, and that the stream is there, once it is registered."""
         await self._registered.wait()

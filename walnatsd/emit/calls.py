@@ -111,7 +111,7 @@ class Calls:
         if not 0 < timeout_s <= LONGEST_TIMEOUT_S:
             what = f"the timeout of a call is more than 0 and at most {LONGEST_TIMEOUT_S:g} s, not {timeout_s:g}"
             raise Refusal(Reason.INVALID_TIME, what, uid=request.uid)
-        if request.delayed:
+        if request.is_delayed:
             what = "a call can't be delayed, for somebody waits for the answer; emit it, or leave the delay out"
             raise Refusal(Reason.INVALID_TIME, what, uid=request.uid)
         if self._ending.done():

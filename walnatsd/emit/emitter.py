@@ -2,13 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
-from walnatsd.broker.interest import Interest
-from walnatsd.broker.publisher import PubAck, Publisher, Room
 from walnatsd.config.settings import Emit as Settings
 from walnatsd.emit.outgoing import Outgoing
 from walnatsd.emit.request import EmitRequest, Receipt, given_uid, stored_headers, uid_of
+from walnatsd.emit.store import Store
+from walnatsd.emit.when import due_at
 from walnatsd.model.event import Codec, Event, Schema
 from walnatsd.model.names import check_event_name
 from walnatsd.model.refusal import Reason, Refusal
@@ -28,31 +28,29 @@ class Emitter:
 
     def __init__(
         self,
-        publisher: Publisher,
-        interest: Interest,
+        store: Store,
         find_event: Callable[[str], Event | None],
-        find_gate: Callable[[str], asyncio.Event | None],
         codecs_for: Callable[[tuple[Codec, ...]], Codecs],
         schema_for: Callable[[Schema], PayloadSchema],
         settings: Settings,
         metrics: Metrics,
+        *,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         """Prepare to take emits in.
 
         Args:
-            publisher: Stores them.
-            interest: Tells how many actors an event has in NATS.
+            store: Stores them.
             find_event: Finds a declared event.
-            find_gate: Finds what the emits of an event must wait for, None where they need not.
             codecs_for: Gives the codecs of an event.
             schema_for: Gives the compiled schema of an event.
             settings: The limits.
             metrics: Where they are counted.
+            clock: Gives the time, in seconds since the epoch.
         """
-        self._publisher = publisher
-        self._interest = interest
+        self._store = store
+        self._clock = clock
         self._find_event = find_event
-        self._find_gate = find_gate
         self._codecs_for = codecs_for
         self._schema_for = schema_for
         self._settings = settings
@@ -82,7 +80,7 @@ class Emitter:
             outcome = refusal.reason
             raise
         else:
-            outcome = "duplicate" if receipt.duplicate else "stored"
+            outcome = "duplicate" if receipt.duplicate else "scheduled" if receipt.scheduled else "stored"
             return receipt
         finally:
             self._metrics.emits(label, outcome).inc()
@@ -91,9 +89,7 @@ class Emitter:
     async def _emit(self, request: EmitRequest, event: Event | None, deadline_s: float | None) -> Receipt:
         outgoing = self._prepare(request, event)
         budget_s = self._settings.timeout if deadline_s is None else min(deadline_s, self._settings.timeout)
-        ack = await self._store(outgoing, budget_s)
-        # of a uid that is new, only our own retry can be the duplicate
-        return Receipt(outgoing.uid, ack.stream, ack.sequence, ack.duplicate and outgoing.has_given_uid, ack.retried)
+        return await self._store_if_there_is_room(outgoing, budget_s)
 
     def _prepare(self, request: EmitRequest, event: Event | None) -> Outgoing:
         """Check a request and encode it: what comes out may be stored, now or later."""
@@ -101,15 +97,10 @@ class Emitter:
             raise _unknown(request)
         uid = uid_of(request)
         header = stored_headers(request, uid)
-        if request.delayed:
-            raise Refusal(Reason.NOT_SUPPORTED, "delay and deliver_at are not supported yet by this version", uid=uid)
+        until = due_at(request, event, now=self._clock(), uid=uid)
         self._see_that_it_fits(event, request, header, uid)
-        return Outgoing(
-            event=event.name,
-            payload=self._codecs_for(event.codecs).encode(request.payload),
-            header=header,
-            has_given_uid=given_uid(request) != "",
-        )
+        payload = self._codecs_for(event.codecs).encode(request.payload)
+        return Outgoing(event.name, payload, header, has_given_uid=given_uid(request) != "", due_at=until)
 
     def _see_that_it_fits(self, event: Event, request: EmitRequest, header: dict[str, str], uid: str) -> None:
         if event.payload_schema is None:
@@ -119,8 +110,7 @@ class Emitter:
         except SchemaError as error:
             raise Refusal(Reason.SCHEMA, str(error), uid=uid) from None
 
-    async def _store(self, outgoing: Outgoing, budget_s: float) -> PubAck:
-        """Store what is ready, if there is room for one more in flight."""
+    async def _store_if_there_is_room(self, outgoing: Outgoing, budget_s: float) -> Receipt:
         size = len(outgoing.payload)
         if self._in_flight >= self._settings.max_in_flight or self._bytes_in_flight + size > MAX_BYTES_IN_FLIGHT:
             raise Refusal(
@@ -132,46 +122,17 @@ class Emitter:
         self._in_flight += 1
         self._bytes_in_flight += size
         self._idle.clear()
-        event = self._find_event(outgoing.event)
         try:
-            return await self._publisher.publish(
-                outgoing.event,
-                outgoing.payload,
-                outgoing.header,
-                budget_s=budget_s,
-                find_gate=lambda: self._find_gate(outgoing.event),
-                admit=self._admission(event, outgoing.uid) if event is not None and event.min_actors else None,
-                room=_room(event) if event is not None else None,
-            )
+            return await self._store.store(outgoing, budget_s=budget_s)
         finally:
             self._in_flight -= 1
             self._bytes_in_flight -= size
             if not self._in_flight:
                 self._idle.set()
 
-    def _admission(self, event: Event, uid: str) -> Callable[[bool], Awaitable[None]]:
-        """Give what sees before each try that the event has its `min_actors`."""
-
-        async def see(again: bool) -> None:
-            count = await self._interest.count(event.stream, enough=event.min_actors, again=again)
-            if count is not None and count < event.min_actors:
-                actors = f"{count} actor{'' if count == 1 else 's'}"
-                raise Refusal(
-                    Reason.NO_ACTORS,
-                    f"the event {event.name!r} has {actors} in NATS and min_actors is {event.min_actors}; nothing was stored. "
-                    "Emit again, with the same uid, when its actors are registered",
-                    uid=uid,
-                )
-
-        return see
-
     async def wait_idle(self) -> None:
         """Wait until no emit waits for JetStream."""
         await self._idle.wait()
-
-
-def _room(event: Event) -> Room | None:
-    return Room(event.limits.bytes, event.storage == "memory") if event.limits.bytes else None
 
 
 def _unknown(request: EmitRequest) -> Refusal:

@@ -18,6 +18,8 @@ class Outgoing:
     """As they are stored; the uid is among them."""
     has_given_uid: bool
     """The caller chose the uid, so an earlier emit may have had it too."""
+    due_at: float | None = None
+    """Until when nobody may handle it, in seconds since the epoch; None where it is for now."""
 
     @property
     def uid(self) -> str:

@@ -22,11 +22,18 @@ class EmitRequest:
     trace_id: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     """ce-*, traceparent, tracestate and the caller's own."""
-    delayed: bool = False
-    """The caller asked for a later time."""
+    delay_s: float | None = None
+    """Hand it to actors after so many seconds; as the caller said it, so it may make no sense."""
+    deliver_at: float | None = None
+    """Hand it to actors at this time, in seconds since the epoch; as the caller said it."""
     expected_last_sequence: int | None = None
     reply_to: str = ""
     """Subject that an actor's answer is to be published to; empty where nobody waits for one."""
+
+    @property
+    def is_delayed(self) -> bool:
+        """Whether the caller said when."""
+        return self.delay_s is not None or self.deliver_at is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +43,13 @@ class Receipt:
     uid: str
     stream: str
     sequence: int
+    """Position in the stream; 0 where there is none yet."""
     duplicate: bool
+    """An earlier emit had this uid, and nothing was stored now."""
     retried: bool = False
     """It was sent more than once, so that the message which it is a duplicate of may be its own."""
+    scheduled: bool = False
+    """It waits in NATS for its time; so does what it is a duplicate of."""
 
 
 def given_uid(request: EmitRequest) -> str:

@@ -10,6 +10,7 @@ from functools import lru_cache
 MESSAGE_ID = "Nats-Msg-Id"
 PIN = "Nats-Pin-Id"
 EXPECTED_LAST_SEQUENCE = "Nats-Expected-Last-Sequence"
+EXPECTED_LAST_SUBJECT_SEQUENCE = "Nats-Expected-Last-Subject-Sequence"
 TRACE_ID = "Walnats-Trace"
 DELAY = "Walnats-Delay"
 REPLY = "Walnats-Reply"

@@ -42,7 +42,7 @@ class Metrics:
         self.ready = Gauge("walnatsd_ready", "1 while /readyz answers 200.", registry=registry)
         self._emits = Counter(
             "walnatsd_emits",
-            "Emits answered, by outcome: stored, duplicate, spooled or the reason of the refusal.",
+            "Emits answered, by outcome: stored, scheduled, duplicate, spooled or the reason of the refusal.",
             ["event", "outcome"],
             registry=registry,
         )
@@ -64,6 +64,19 @@ class Metrics:
             "Time from a call's arrival to its end, storing and waiting.",
             ["event", "outcome"],
             buckets=_SECONDS,
+            registry=registry,
+        )
+        self._due = Counter(
+            "walnatsd_due",
+            "Delayed emits that came due, by outcome: stored, duplicate or the reason for which they go on waiting.",
+            ["event", "outcome"],
+            registry=registry,
+        )
+        self._due_lateness_seconds = Histograms(
+            "walnatsd_due_lateness_seconds",
+            "Time from when a delayed emit was due to its being stored in the event's stream.",
+            ["event"],
+            buckets=_LONG_SECONDS,
             registry=registry,
         )
         self._attempts = Counter(
@@ -223,6 +236,8 @@ class Metrics:
         self.emit_seconds: Callable[[str, str], Histogram] = self._emit_seconds.labels
         self.calls: Callable[[str, str], Counter] = cache(self._calls.labels)
         self.call_seconds: Callable[[str, str], Histogram] = self._call_seconds.labels
+        self.due: Callable[[str, str], Counter] = cache(self._due.labels)
+        self.due_lateness_seconds: Callable[[str], Histogram] = self._due_lateness_seconds.labels
         self.attempts: Callable[[str, str, str], Counter] = cache(self._attempts.labels)
         self.attempt_seconds: Callable[[str, str, str], Histogram] = self._attempt_seconds.labels
         self.acknowledged_seconds: Callable[[str, str], Histogram] = self._acknowledged_seconds.labels

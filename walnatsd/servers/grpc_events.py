@@ -12,6 +12,7 @@ from walnatsd.api.events import Events
 from walnatsd.emit.request import EmitRequest, Receipt
 from walnatsd.model.refusal import Reason, Refusal
 from walnatsd.servers.grpc_errors import refuse, status_of
+from walnatsd.servers.times import delay_s, instant
 from walnatsd.v1 import events_pb2, events_pb2_grpc
 
 _ANSWER_SHARE, _ANSWER_LEAST_S, _ANSWER_MOST_S = 0.1, 0.02, 0.25
@@ -130,14 +131,19 @@ def _read(request: events_pb2.EmitRequest) -> EmitRequest:
         uid=request.uid,
         trace_id=request.trace_id,
         headers=dict(request.headers),
-        delayed=request.WhichOneof("when") is not None,
+        delay_s=delay_s(request.delay) if request.HasField("delay") else None,
+        deliver_at=instant(request.deliver_at) if request.HasField("deliver_at") else None,
         expected_last_sequence=request.expected_last_sequence if request.HasField("expected_last_sequence") else None,
     )
 
 
 def _response(receipt: Receipt) -> events_pb2.EmitResponse:
     return events_pb2.EmitResponse(
-        uid=receipt.uid, stream=receipt.stream, sequence=receipt.sequence, duplicate=receipt.duplicate
+        uid=receipt.uid,
+        stream=receipt.stream,
+        sequence=receipt.sequence,
+        duplicate=receipt.duplicate,
+        scheduled=receipt.scheduled,
     )
 
 

@@ -14,6 +14,7 @@ from walnatsd.payload.cloudevents import in_ascii
 from walnatsd.payload.event_json import BATCH_TYPE, STRUCTURED_TYPE, parse, take_apart
 from walnatsd.servers.answers import json_answer
 from walnatsd.servers.door import Guard, door
+from walnatsd.servers.times import read_delay, read_instant
 
 MAX_BODY_BYTES = 64 << 20
 """The server's own limit; NATS' max_payload is usually far below and gives the better error."""
@@ -31,7 +32,7 @@ def http_app(events: Events, guard: Guard) -> web.Application:
 
     async def emit(request: web.Request) -> web.Response:
         receipt = await events.emit(await read_emit(request))
-        return json_answer(receipt_json(receipt), status=200 if receipt.duplicate else 201)
+        return json_answer(receipt_json(receipt), status=_status(receipt))
 
     async def call(request: web.Request) -> web.Response:
         timeout_s = _timeout_s(request)
@@ -97,7 +98,8 @@ async def read_emit(request: web.Request, *, also: frozenset[str] = frozenset())
         uid=uid,
         trace_id=query.get("trace_id", ""),
         headers=headers,
-        delayed="delay" in query or "deliver_at" in query,
+        delay_s=read_delay(query["delay"], uid) if "delay" in query else None,
+        deliver_at=read_instant(query["deliver_at"], uid) if "deliver_at" in query else None,
         expected_last_sequence=_sequence(query.get("expected_last_sequence")),
     )
 
@@ -222,14 +224,20 @@ def _answer_headers(answer: Answer) -> dict[str, str]:
     return told
 
 
+def _status(receipt: Receipt) -> int:
+    if receipt.duplicate:
+        return 200
+    return 202 if receipt.scheduled else 201
+
+
 def receipt_json(receipt: Receipt) -> dict[str, object]:
     """Write a receipt as the contract's JSON."""
     return {
         "uid": receipt.uid,
         "stream": receipt.stream,
-        "sequence": receipt.sequence,
+        "sequence": receipt.sequence or None,
         "duplicate": receipt.duplicate,
-        "scheduled": False,
+        "scheduled": receipt.scheduled,
         "spooled": False,
     }
 

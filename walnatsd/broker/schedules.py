@@ -1,0 +1,156 @@
+"""Messages for later: the server keeps them and puts them among those that are due when their time has come.
+
+A schedule is a message of the stream `walnatsd` whose subject names the event's stream and the uid, so there is one per
+uid of an event. The server would let a second one replace the first; it is told to expect none, and the first one stays.
+
+What is due waits in the same stream, on a subject of the same form, for a sidecar to store it in the stream of its event
+(`emit.due`). That can't be the server's doing: the target of a schedule must lie in its own stream, and streams of events
+must not allow schedules, for the walnats library could not register them any more.
+
+Servers before 2.12 have no schedules; see `broker.own_streams`.
+"""
+
+import base64
+import contextlib
+import hashlib
+import math
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from walnatsd.broker.envelope import DUE_AT, EVENT, put_back, set_aside
+from walnatsd.broker.jetstream import JetStream
+from walnatsd.broker.own_streams import DUE, SCHEDULES, WORK
+from walnatsd.broker.publisher import Admission, Publisher
+from walnatsd.broker.wire import to_ns
+from walnatsd.model import headers
+from walnatsd.model.message import Message
+from walnatsd.model.names import check_event_name, stream_name
+from walnatsd.model.refusal import Reason, Refusal
+from walnatsd.payload.cloudevents import rfc3339
+
+DUE_CONSUMER = "due"
+DUE_ACK_WAIT_S = 20.0
+"""How long what a killed sidecar had in its hands waits for another one; longer than storing is tried."""
+
+
+@dataclass(frozen=True, slots=True)
+class DueMessage:
+    """A message whose time has come, as it is stored in the stream of its event."""
+
+    event: str
+    payload: bytes
+    header: Mapping[str, str]
+    due_at: float | None
+    """Seconds since the epoch; None where the message does not say it."""
+
+
+class Schedules:
+    """The messages for later."""
+
+    def __init__(self, jetstream: JetStream, publisher: Publisher) -> None:
+        self._jetstream = jetstream
+        self._publisher = publisher
+
+    async def add(
+        self,
+        event: str,
+        payload: bytes,
+        header: Mapping[str, str],
+        *,
+        due_at: float,
+        budget_s: float,
+        admit: Admission | None = None,
+    ) -> bool:
+        """Store a message for later.
+
+        Args:
+            event: Name of the event.
+            payload: The body.
+            header: The headers, with the uid.
+            due_at: When it is due, in seconds since the epoch.
+            budget_s: Seconds that it may take.
+            admit: Whether each try may be made; None where all may.
+
+        Returns:
+            False where a message of this uid waits already; it stays as it is.
+
+        Raises:
+            Refusal: It was not stored, or nobody knows (`maybe_stored`).
+        """
+        stream, uid = stream_name(event), header[headers.MESSAGE_ID]
+        place = f"{stream}.{token(uid)}"
+        enclosed = set_aside(header) | {
+            # not the uid: who cancels a message must be able to emit another one of the same uid. It protects against
+            # our own retry after the message came due; while it waits, the expected sequence does
+            headers.MESSAGE_ID: f"schedule:{place}:{secrets.token_hex(8)}",
+            headers.EXPECTED_LAST_SUBJECT_SEQUENCE: "0",
+            "Nats-Schedule": f"@at {rfc3339(due_at)}",
+            "Nats-Schedule-Target": f"{DUE}{place}",
+            EVENT: event,
+            DUE_AT: repr(due_at),
+        }
+        try:
+            ack = await self._publisher.publish(
+                f"{SCHEDULES}{place}", payload, enclosed, budget_s=budget_s, admit=admit
+            )
+        except Refusal as refusal:
+            if refusal.reason is Reason.SEQUENCE:
+                return False
+            refusal.uid = uid
+            raise
+        return not ack.duplicate
+
+
+def token(uid: str) -> str:
+    """Give what stands for a uid in a subject, where a uid itself may not stand."""
+    return base64.b32encode(hashlib.sha256(uid.encode()).digest()).decode().rstrip("=")
+
+
+async def register_due_consumer(jetstream: JetStream) -> None:
+    """Create the consumer that all sidecars share, or bring it up to date.
+
+    What can't be stored now waits in it, so it bounds nothing.
+
+    Raises:
+        BrokerError: NATS did not answer, or does not accept it.
+    """
+    config = {
+        "durable_name": DUE_CONSUMER,
+        "name": DUE_CONSUMER,
+        "description": "What is due, to be stored in the stream of its event.",
+        "filter_subject": f"{DUE}>",
+        "ack_policy": "explicit",
+        "deliver_policy": "all",
+        "replay_policy": "instant",
+        "ack_wait": to_ns(DUE_ACK_WAIT_S),
+        "max_ack_pending": -1,
+        "max_deliver": -1,
+        "num_replicas": 0,
+    }
+    await jetstream.request(f"CONSUMER.CREATE.{WORK}.{DUE_CONSUMER}", {"stream_name": WORK, "config": config})
+
+
+def read_due(message: Message) -> DueMessage:
+    """Read a message that is due.
+
+    Raises:
+        ValueError: It does not say what it is. Another version of walnatsd may understand it.
+    """
+    event = message.headers.get(EVENT, "")
+    try:
+        check_event_name(event)
+    except ValueError as error:
+        raise ValueError(f"the header {EVENT} names no event: {error}") from None
+    header = put_back(message.headers)
+    if not header.get(headers.MESSAGE_ID):
+        raise ValueError("it has no uid")
+    return DueMessage(event, message.payload, header, _due_at(message.headers))
+
+
+def _due_at(header: Mapping[str, str]) -> float | None:
+    with contextlib.suppress(KeyError, ValueError):
+        due_at = float(header[DUE_AT])
+        if math.isfinite(due_at):
+            return due_at
+    return None

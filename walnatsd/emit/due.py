@@ -1,0 +1,197 @@
+"""Emitting what is due: from walnatsd's own stream into the streams of the events."""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from walnatsd.broker.connection import Connection
+from walnatsd.broker.delivery import Delivery
+from walnatsd.broker.errors import BrokerError
+from walnatsd.broker.jetstream import JetStream
+from walnatsd.broker.own_streams import WORK
+from walnatsd.broker.publisher import PubAck
+from walnatsd.broker.pull import ConsumerGoneError, Pull
+from walnatsd.broker.route import Route
+from walnatsd.broker.schedules import DUE_CONSUMER, DueMessage, read_due, register_due_consumer
+from walnatsd.broker.wire import Frame
+from walnatsd.emit.store import Store
+from walnatsd.model.event import Event
+from walnatsd.model.refusal import Reason, Refusal
+from walnatsd.observe.metrics import Metrics
+
+AT_ONCE = 64
+"""Messages in hand; with payloads of 1 MiB, NATS' own limit, the memory of so many is nothing to worry about."""
+STORE_BUDGET_S = 8.0
+"""How long storing is tried at a time: as long as a cluster needs to elect a leader, shorter than the ack wait."""
+FIRST_PAUSE_S = 1.0
+LONGEST_PAUSE_S = 120.0
+REGISTER_PAUSE_S = 5.0
+SAY_AGAIN_S = 60.0
+UNKNOWN = "(unknown)"
+
+_log = structlog.get_logger("walnatsd.due")
+
+
+@dataclass(slots=True)
+class _Trouble:
+    """Why messages of an event can't be stored now."""
+
+    reason: str
+    until: float
+    """When the event is tried again, on the loop's clock; what comes before goes back untried."""
+    said_at: float
+
+
+class Due:
+    """Stores what is due in the stream of its event, then acknowledges it; all sidecars share the work.
+
+    The uid keeps what was stored and not acknowledged (somebody was killed in between) from being stored twice. Events
+    that this sidecar does not declare are served as well, for the messages say themselves what they are.
+
+    What can't be stored is never given up, for the emitter was told that it will be. It waits, less and less often tried,
+    and is in nobody's way: no slot is held for it, and where an event as a whole can't be reached, one message tries for
+    all others.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        jetstream: JetStream,
+        store: Store,
+        route: Route,
+        find_event: Callable[[str], Event | None],
+        metrics: Metrics,
+        *,
+        clock: Callable[[], float] = time.time,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            connection: To NATS.
+            jetstream: The API.
+            store: Stores them.
+            route: Registers the stream that they wait in.
+            find_event: Finds a declared event; metrics name no other.
+            metrics: Where they are counted.
+            clock: Gives the time, in seconds since the epoch.
+            draw: Gives chance, from 0 to 1, which spreads what is tried again.
+        """
+        self._connection = connection
+        self._jetstream = jetstream
+        self._store = store
+        self._route = route
+        self._find_event = find_event
+        self._metrics = metrics
+        self._clock = clock
+        self._draw = draw
+        self._loop = asyncio.get_running_loop()
+        self._waiting: asyncio.Queue[Delivery] = asyncio.Queue()
+        self._in_hand = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._troubles: dict[str, _Trouble] = {}
+        self._pull = Pull(
+            connection,
+            jetstream,
+            stream=WORK,
+            consumer=DUE_CONSUMER,
+            capacity=lambda: AT_ONCE - self._in_hand,
+            receive=self._receive,
+        )
+
+    async def pull(self) -> None:
+        """Take over what is due, until cancelled; a declared event that can't be registered holds up no other."""
+        await self._route.wait_registered()
+        while True:
+            await self._connection.wait_connected()
+            try:
+                await register_due_consumer(self._jetstream)
+                await self._pull.run()
+            except ConsumerGoneError as error:
+                _log.error("somebody deleted walnatsd's own stream or consumer; creating it again", why=str(error))
+            except BrokerError as error:
+                _log.error("what is due can't be taken over now; trying again", stream=WORK, why=str(error))
+                await asyncio.sleep(REGISTER_PAUSE_S)
+
+    async def work(self) -> None:
+        """Store what was taken over, until cancelled; what is in hand then comes back after the ack wait."""
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(AT_ONCE):
+                tasks.create_task(self._work(), name=f"due/{number}")
+
+    async def wait_idle(self) -> None:
+        """Wait until nothing is in hand."""
+        await self._idle.wait()
+
+    def _receive(self, frame: Frame) -> None:
+        self._in_hand += 1
+        self._idle.clear()
+        self._waiting.put_nowait(Delivery.of_event(self._connection, self._jetstream, "", frame))
+
+    async def _work(self) -> None:
+        while True:
+            delivery = await self._waiting.get()
+            try:
+                await self._handle(delivery)
+            finally:
+                self._in_hand -= 1
+                if not self._in_hand:
+                    self._idle.set()
+                self._pull.wake()
+
+    # ---- one message
+
+    async def _handle(self, delivery: Delivery) -> None:
+        """Store it first, and acknowledge it after."""
+        try:
+            due = read_due(delivery.message)
+        except ValueError as error:
+            await self._put_off(delivery, "", "UNREADABLE", str(error))
+            return
+        if (held_s := self._held_s(due.event)) > 0:
+            await delivery.nak(held_s * (1 + self._draw()))
+            return
+        try:
+            ack = await self._store.store_now(due.event, due.payload, due.header, budget_s=STORE_BUDGET_S)
+        except Refusal as refusal:
+            await self._put_off(delivery, due.event, refusal.reason, refusal.message)
+            return
+        self._troubles.pop(due.event, None)
+        self._observe(due, ack)
+        await delivery.ack()
+
+    def _observe(self, due: DueMessage, ack: PubAck) -> None:
+        label = self._label(due.event)
+        self._metrics.due(label, "duplicate" if ack.duplicate else "stored").inc()
+        if due.due_at is not None and not ack.duplicate:
+            self._metrics.due_lateness_seconds(label).observe(max(0.0, self._clock() - due.due_at))
+
+    # ---- what can't be stored
+
+    async def _put_off(self, delivery: Delivery, event: str, reason: str, why: str) -> None:
+        pause_s = min(FIRST_PAUSE_S * 2 ** min(delivery.deliveries - 1, 10), LONGEST_PAUSE_S)
+        self._metrics.due(self._label(event), reason).inc()
+        now = self._loop.time()
+        trouble = self._troubles.get(event)
+        if trouble is None or trouble.reason != reason or now - trouble.said_at >= SAY_AGAIN_S:
+            _log.error(
+                "a message that is due can't be stored now; it waits and is tried again",
+                event_name=event or None, sequence_in_walnatsd=delivery.key[1], reason=reason, why=why, after_s=pause_s,
+            )  # fmt: skip
+            trouble = self._troubles[event] = _Trouble(reason, 0.0, now)
+        if reason == Reason.NATS_UNAVAILABLE:  # each of them would hold a slot in vain for the whole budget
+            trouble.until = now + pause_s
+        await delivery.nak(pause_s * (1 + self._draw()))
+
+    def _held_s(self, event: str) -> float:
+        """Seconds until the event is tried again."""
+        trouble = self._troubles.get(event)
+        return trouble.until - self._loop.time() if trouble is not None else 0.0
+
+    def _label(self, event: str) -> str:
+        return event if self._find_event(event) is not None else UNKNOWN
