@@ -129,7 +129,7 @@ async def test_a_stream_whose_results_nobody_takes_is_not_read_without_end() -> 
             yield EmitRequest("counts", b"", uid=str(read))
             await asyncio.sleep(0)
 
-    results = Events(Emitter(), None).emit_stream(endless())  # type: ignore[arg-type]
+    results = Events(Emitter(), None, None).emit_stream(endless())  # type: ignore[arg-type]
     first = await anext(results)
     assert isinstance(first, Receipt)
     for _ in range(10_000):

@@ -47,7 +47,6 @@ async def test_methods_of_later_versions_are_unimplemented(nats, name, call) -> 
         ("GET", "/v1/events/counts/monitor", {}),
         ("GET", "/v1/events/counts/scheduled", {}),
         ("DELETE", "/v1/events/counts/scheduled/a%20uid", {}),
-        ("GET", "/openapi.json", {}),
     ],
 )
 async def test_http_calls_of_later_versions_are_answered_with_501(nats, method, path, headers) -> None:

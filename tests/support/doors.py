@@ -12,6 +12,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from support.daemon import Sidecar
+from support.described import http_description
 from support.grpc_calls import Refused, refused, stubs
 from walnatsd.v1 import events_pb2
 
@@ -73,6 +74,8 @@ class Http:
         async with self._session.post(
             url, data=payload, headers=sent, params=query, skip_auto_headers=("Content-Type",)
         ) as response:
+            told = dict(response.headers)
+            http_description().see_answer("post", url.raw_path, response.status, told, await response.read())
             return await read_answer(response)
 
 

@@ -1,7 +1,5 @@
 """The HTTP address: emitting with one call."""
 
-from collections.abc import Awaitable, Callable
-
 from aiohttp import web
 
 from walnatsd.api.errors import problem
@@ -14,17 +12,15 @@ from walnatsd.payload.cloudevents import in_ascii
 from walnatsd.payload.event_json import BATCH_TYPE, STRUCTURED_TYPE, parse, take_apart
 from walnatsd.servers.answers import json_answer
 from walnatsd.servers.door import Guard, door
+from walnatsd.servers.http_operations import EMIT, EMIT_BATCH, LARGEST_SEQUENCE, REQUEST, SCHEMAS
+from walnatsd.servers.openapi import serve_description
+from walnatsd.servers.operations import Handler, serve
 from walnatsd.servers.times import read_delay, read_instant
 
 MAX_BODY_BYTES = 64 << 20
 """The server's own limit; NATS' max_payload is usually far below and gives the better error."""
 _PASSED_ON = frozenset({"traceparent", "tracestate"})
 _WRAPPED = "walnats-header-"
-_PARAMETERS = frozenset({"uid", "delay", "deliver_at", "trace_id", "expected_last_sequence"})
-_CALL_PARAMETERS = frozenset({"timeout"})
-_LARGEST_SEQUENCE = (1 << 64) - 1
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def http_app(events: Events, guard: Guard) -> web.Application:
@@ -36,7 +32,7 @@ def http_app(events: Events, guard: Guard) -> web.Application:
 
     async def call(request: web.Request) -> web.Response:
         timeout_s = _timeout_s(request)
-        answer = await events.call(await read_emit(request, also=_CALL_PARAMETERS), timeout_s=timeout_s)
+        answer = await events.call(await read_emit(request), timeout_s=timeout_s)
         return web.Response(body=answer.payload, headers=_answer_headers(answer))
 
     async def emit_batch(request: web.Request) -> web.Response:
@@ -46,14 +42,14 @@ def http_app(events: Events, guard: Guard) -> web.Application:
         return json_answer({"items": [_item_json(each) for each in answered]})
 
     app = web.Application(middlewares=[door(guard)], client_max_size=MAX_BODY_BYTES)
+    serve(app, EMIT, emit)
+    serve(app, EMIT_BATCH, emit_batch)
+    serve(app, REQUEST, call)
     event = "/v1/events/{event:[^/]+}"
-    app.router.add_post(event, emit)
-    app.router.add_post(f"{event}/batch", emit_batch)
-    app.router.add_post(f"{event}/request", call)
     app.router.add_get(f"{event}/monitor", _not_yet("the live feed"), allow_head=False)
     app.router.add_get(f"{event}/scheduled", _not_yet("listing delayed emits"), allow_head=False)
     app.router.add_delete(f"{event}/scheduled/{{uid}}", _not_yet("cancelling delayed emits"))
-    app.router.add_get("/openapi.json", _not_yet("the OpenAPI description"), allow_head=False)
+    serve_description(app, "walnatsd", SCHEMAS)
     return app
 
 
@@ -66,17 +62,13 @@ def _not_yet(what: str) -> Handler:
     return refuse
 
 
-async def read_emit(request: web.Request, *, also: frozenset[str] = frozenset()) -> EmitRequest:
-    """Read an emit from a request, which may have some other parameters `also`.
+async def read_emit(request: web.Request) -> EmitRequest:
+    """Read an emit from a request.
 
     Raises:
         Refusal: The request is malformed.
     """
     query = request.query
-    if unknown := set(query) - _PARAMETERS - also:
-        raise Refusal(Reason.INVALID_REQUEST, f"unknown parameters: {', '.join(sorted(unknown))[:200]}")
-    if twice := next((name for name in query if len(query.getall(name)) > 1), None):
-        raise Refusal(Reason.INVALID_REQUEST, f"the parameter {twice} stands twice")
     uid = query.get("uid") or _idempotency_key(request)
     content_type = _once(request, "Content-Type")
     media_type = content_type.partition(";")[0].strip().lower()
@@ -125,8 +117,6 @@ async def read_batch(request: web.Request) -> list[EmitRequest | Refusal]:
     Raises:
         Refusal: The request as a whole is malformed.
     """
-    if request.query:
-        raise Refusal(Reason.INVALID_REQUEST, f"a batch takes no parameters: {', '.join(sorted(request.query))[:200]}")
     if _once(request, "Content-Type").partition(";")[0].strip().lower() != BATCH_TYPE:
         raise Refusal(Reason.INVALID_REQUEST, f"a batch has the content type {BATCH_TYPE}")
     try:
@@ -201,7 +191,7 @@ def _is_own(lower: str) -> bool:
 def _sequence(text: str | None) -> int | None:
     if text is None:
         return None
-    if not (text.isascii() and text.isdecimal() and len(text) <= 20 and int(text) <= _LARGEST_SEQUENCE):
+    if not (text.isascii() and text.isdecimal() and len(text) <= 20 and int(text) <= LARGEST_SEQUENCE):
         raise Refusal(Reason.INVALID_REQUEST, f"expected_last_sequence is a whole number, not {text[:100]!r}")
     return int(text)
 

@@ -1,0 +1,113 @@
+"""The description of the HTTP address is valid, whole, and true: what is answered is what it says."""
+
+import json
+from typing import Any
+
+import pytest
+from aiohttp import web
+from jsonschema import ValidationError
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from support.daemon import Sidecar, config_text, running
+from support.described import Description, read_description
+from support.streams import keep_messages
+
+BATCH = {"Content-Type": "application/cloudevents-batch+json"}
+STRUCTURED = {"Content-Type": "application/cloudevents+json"}
+EVENT = {"specversion": "1.0", "id": "1", "source": "/tests", "type": "parcel.sent", "data": {"a": 1}}
+
+
+async def test_the_description_is_valid_openapi(nats) -> None:
+    async with running(config_text(nats.url)) as sidecar:
+        description = await read_description(sidecar)
+    OpenAPIV31SpecValidator(description.data).validate()
+    assert description.data["info"]["version"]
+
+
+async def test_every_path_of_the_contract_is_described_and_no_other(nats) -> None:
+    async with running(config_text(nats.url)) as sidecar:
+        description = await read_description(sidecar)
+    event = "/v1/events/{event}"
+    assert {(method, path) for path, methods in description.data["paths"].items() for method in methods} == {
+        ("post", event), ("post", f"{event}/batch"), ("post", f"{event}/request"), ("get", "/openapi.json"),
+    }  # fmt: skip
+
+
+CALLS: list[tuple[str, str, dict[str, Any], int]] = [
+    ("post", "/v1/events/counts?uid=a", {"data": b"1"}, 201),
+    ("post", "/v1/events/counts?uid=a", {"data": b"1"}, 200),
+    ("post", "/v1/events/counts", {"data": json.dumps(EVENT), "headers": STRUCTURED}, 201),
+    ("post", "/v1/events/counts?trace_id=t", {"data": b"\xff", "headers": {"ce-id": "%ff"}}, 201),
+    ("post", "/v1/events/nope", {"data": b"1"}, 404),
+    ("post", "/v1/events/a%20b", {"data": b"1"}, 400),
+    ("post", "/v1/events/counts?uuid=a", {"data": b"1"}, 400),
+    ("post", "/v1/events/counts?expected_last_sequence=77", {"data": b"1"}, 409),
+    ("post", "/v1/events/counts", {"data": b"1", "headers": {"Origin": "http://elsewhere.example"}}, 403),
+    ("post", "/v1/events/wanted", {"data": b"1"}, 409),
+    ("post", "/v1/events/small", {"data": b"x" * 2000}, 413),
+    ("post", "/v1/events/typed", {"data": b"1"}, 422),
+    ("post", "/v1/events/full", {"data": b"1"}, 201),
+    ("post", "/v1/events/full", {"data": b"1"}, 507),
+    ("post", "/v1/events/counts/batch", {"data": json.dumps([EVENT, {}, EVENT]), "headers": BATCH}, 200),
+    ("post", "/v1/events/counts/batch", {"data": "{}", "headers": BATCH}, 400),
+    ("post", "/v1/events/counts/batch", {"data": json.dumps([EVENT] * 1001), "headers": BATCH}, 413),
+    ("post", "/v1/events/wanted/request", {"data": b"1"}, 409),
+    ("post", "/v1/events/counts/request?timeout=0.05", {"data": b"1"}, 504),
+    ("post", "/v1/events/counts/request?timeout=no", {"data": b"1"}, 400),
+    ("post", "/v1/events/words/request", {"data": b"1"}, 200),
+    ("get", "/openapi.json", {}, 200),
+    ("get", "/openapi.json?a=b", {}, 400),
+]
+
+
+async def test_what_is_answered_is_what_the_description_says(nats, receiver, tmp_path) -> None:
+    async def answer(_received: object) -> web.Response:
+        return web.Response(text="1")
+
+    receiver.answer = answer
+    (tmp_path / "number.json").write_text('{"type": "string"}')
+    events = [
+        {"name": "counts"},
+        {"name": "words"},
+        {"name": "wanted", "min_actors": 1},
+        {"name": "small", "limits": {"message_size": "1KiB"}},
+        {"name": "full", "limits": {"messages": 1, "when_full": "refuse"}},
+        {"name": "typed", "schema": {"json_schema": str(tmp_path / "number.json")}},
+    ]
+    actors = [{"name": "count", "event": "words", "url": receiver.url, "responds": True}]
+    async with running(config_text(nats.url, events=events, actors=actors)) as sidecar:
+        for event in ("counts", "small", "full"):
+            await keep_messages(nats, event)
+        description = await read_description(sidecar)
+        met: set[tuple[str, str]] = set()
+        for method, path, options, status in CALLS:
+            met.add(await see_that_it_is_described(sidecar, description, method, path, options, status))
+    assert met == {(method, path) for path, methods in description.data["paths"].items() for method in methods}
+
+
+async def test_an_outage_is_answered_as_described(nats) -> None:
+    async with running(config_text(nats.url, events=[{"name": "counts"}], emit={"timeout": 0.2})) as sidecar:
+        description = await read_description(sidecar)
+        await nats.stop()
+        await see_that_it_is_described(sidecar, description, "post", "/v1/events/counts", {"data": b"1"}, 503)
+
+
+async def see_that_it_is_described(
+    sidecar: Sidecar, description: Description, method: str, path: str, options: dict[str, Any], status: int
+) -> tuple[str, str]:
+    """Make a call; give the operation that it was."""
+    async with sidecar.session.request(method, f"http://{sidecar.http}{path}", **options) as response:
+        body = await response.read()
+        assert response.status == status, (path, body)
+        return description.see_answer(method, path, response.status, dict(response.headers), body)
+
+
+def test_a_description_that_is_not_true_is_noticed() -> None:
+    receipt = {"type": "object", "properties": {"uid": {"type": "string"}}, "required": ["uid"]}
+    answers = {"201": {"description": "", "content": {"application/json": {"schema": receipt}}}}
+    description = Description({"openapi": "3.1.0", "paths": {"/v1/{event}": {"post": {"responses": answers}}}})
+    headers = {"Content-Type": "application/json"}
+    assert description.see_answer("post", "/v1/a?b=c", 201, headers, b'{"uid":"u"}') == ("post", "/v1/{event}")
+    for status, body in ((200, b'{"uid":"u"}'), (201, b'{"uid":1}'), (201, b"{}")):
+        with pytest.raises((AssertionError, ValidationError)):
+            description.see_answer("post", "/v1/a", status, headers, body)

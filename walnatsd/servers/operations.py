@@ -1,0 +1,99 @@
+"""What can be called over HTTP: each call is declared once, for its route, the check of its parameters and its description.
+
+`serve` is the only way to add a path, so nothing is served that `/openapi.json` does not describe.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from aiohttp import web
+
+from walnatsd.model.refusal import Reason, Refusal
+
+Schema = Mapping[str, Any]
+"""A JSON Schema."""
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_PLACE = "{%s}"
+_SEGMENT = "{%s:[^/]+}"  # whatever stands there; what is no name is refused in words, and not as an unknown path
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A value that a call takes besides its body."""
+
+    name: str
+    where: Literal["query", "path", "header"]
+    description: str
+    schema: Schema = field(default_factory=lambda: {"type": "string"})
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a call that succeeds is answered with."""
+
+    description: str
+    media_type: str = "application/json"
+    schema: Schema | None = None
+    """None where there is no body."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Their names and what they say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """A call."""
+
+    name: str
+    method: Literal["GET", "POST", "DELETE"]
+    path: str
+    """With `{name}` for each path parameter."""
+    summary: str
+    answers: Mapping[int, Answer]
+    parameters: tuple[Parameter, ...] = ()
+    body: Mapping[str, Schema] | None = None
+    """Schemas by media type; None where the call has no body."""
+    reasons: tuple[Reason, ...] = ()
+    """Why it can be refused, besides what every call can be refused for."""
+    description: str = ""
+    head: bool = False
+    """HEAD is answered too."""
+
+    def check(self, request: web.Request) -> None:
+        """See that a request has only the parameters that there are, and each one once.
+
+        Raises:
+            Refusal: INVALID_REQUEST.
+        """
+        query = request.query
+        known = {parameter.name for parameter in self.parameters if parameter.where == "query"}
+        if unknown := set(query) - known:
+            there_are = f"there are {', '.join(sorted(known))}" if known else "there are none"
+            raise Refusal(
+                Reason.INVALID_REQUEST, f"unknown parameters: {', '.join(sorted(unknown))[:200]}; {there_are}"
+            )
+        if twice := next((name for name in query if len(query.getall(name)) > 1), None):
+            raise Refusal(Reason.INVALID_REQUEST, f"the parameter {twice} stands twice")
+
+
+OPERATIONS = web.AppKey("OPERATIONS", list[Operation])
+"""What an application serves."""
+
+
+def serve(app: web.Application, operation: Operation, handler: Handler) -> None:
+    """Have a handler answer the calls of an operation."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        operation.check(request)
+        return await handler(request)
+
+    path = operation.path
+    for parameter in operation.parameters:
+        if parameter.where == "path":
+            path = path.replace(_PLACE % parameter.name, _SEGMENT % parameter.name)
+    app.router.add_route(operation.method, path, handle)
+    if operation.head:
+        app.router.add_head(path, handle)
+    app.setdefault(OPERATIONS, []).append(operation)
