@@ -93,7 +93,9 @@ class Cli:
         for name, value in options.items():
             arguments += [f"--{name.replace('_', '-')}", value]
         result = await asyncio.to_thread(CliRunner().invoke, main, arguments, payload)
-        answer = json.loads(result.stdout)
+        # the daemon is in this process too, and its log goes where the command prints
+        [line] = [line for line in result.stdout.splitlines() if line.startswith("{")]
+        answer = json.loads(line)
         if "reason" not in answer:
             assert result.exit_code == 0
             return dict(answer)

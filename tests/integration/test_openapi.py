@@ -38,6 +38,8 @@ CALLS: list[tuple[str, str, dict[str, Any], int]] = [
     ("post", "/v1/events/counts?uid=a", {"data": b"1"}, 200),
     ("post", "/v1/events/counts", {"data": json.dumps(EVENT), "headers": STRUCTURED}, 201),
     ("post", "/v1/events/counts?trace_id=t", {"data": b"\xff", "headers": {"ce-id": "%ff"}}, 201),
+    ("post", "/v1/events/counts?delay=1h", {"data": b"1"}, 202),
+    ("post", "/v1/events/counts?deliver_at=tomorrow", {"data": b"1"}, 400),
     ("post", "/v1/events/nope", {"data": b"1"}, 404),
     ("post", "/v1/events/a%20b", {"data": b"1"}, 400),
     ("post", "/v1/events/counts?uuid=a", {"data": b"1"}, 400),

@@ -27,7 +27,7 @@ _log = structlog.get_logger("walnatsd.watch")
 class Watch:
     """Looks at every declared event once per period: one request for its stream, one for all of its consumers.
 
-    It looks at once when it begins and after a reconnect, for a server that stores in memory has forgotten everything, and when somebody
+    It looks at once after a reconnect, for a server that stores in memory has forgotten everything, and when somebody
     misses a stream.
 
     What is missing is registered again. What differs from its declaration is said aloud and kept as drift; it is not
@@ -83,12 +83,12 @@ class Watch:
 
     async def _look_for_ever(self) -> None:
         while True:
-            self._look.clear()
-            await self._look_at_all()
-            await asyncio.sleep(min(LEAST_PAUSE_S, PERIOD_S))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(PERIOD_S):
                     await self._look.wait()
+            self._look.clear()
+            await self._look_at_all()
+            await asyncio.sleep(min(LEAST_PAUSE_S, PERIOD_S))
 
     async def _look_at_all(self) -> None:
         for stream, register in self._own.items():

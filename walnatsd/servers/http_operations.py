@@ -142,7 +142,11 @@ SCHEMAS: Mapping[str, Schema] = {
         "properties": {
             "uid": _UID,
             "stream": {"type": "string", "description": "The JetStream stream of the event."},
-            "sequence": {**_SEQUENCE, "description": "Its place in the stream; 0 where it is scheduled or spooled."},
+            "sequence": {
+                **_SEQUENCE,
+                "type": ["integer", "null"],
+                "description": "Its place in the stream; null where it has none yet, scheduled or spooled.",
+            },
             "duplicate": {"type": "boolean", "description": "A message of this uid was stored before."},
             "scheduled": {"type": "boolean", "description": "It will be stored when its time has come."},
             "spooled": {"type": "boolean", "description": "It is on local disk until NATS is back."},
