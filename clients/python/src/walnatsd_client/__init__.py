@@ -15,6 +15,7 @@ app = walnatsd.asgi_app(PRINT)
 """
 
 from walnatsd_client._actor import Actor, Batch, BatchActor, Breaker, MatchTime, OrderHeader, RateLimit, RetryPolicy
+from walnatsd_client._cloud_event import CloudEvent
 from walnatsd_client._connection import Connection, Receipt, Registered, connect
 from walnatsd_client._decorators import require, suppress
 from walnatsd_client._delivery import Delivery, Reject, Retry, current_delivery
@@ -43,6 +44,7 @@ __all__ = [
     "BatchActor",
     "Breaker",
     "CapacityError",
+    "CloudEvent",
     "ConflictError",
     "Connection",
     "DeadLetterError",

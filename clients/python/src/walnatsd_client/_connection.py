@@ -1,6 +1,5 @@
 """The connection to a sidecar: declare and emit."""
 
-import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -8,11 +7,12 @@ from datetime import datetime
 from typing import Any, Never, TypeVar
 
 import grpc
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from walnatsd_client._actor import Actor
 from walnatsd_client._call import call
-from walnatsd_client._declarations import actor_message, duration, event_message
+from walnatsd_client._cloud_event import CloudEvent
+from walnatsd_client._declarations import actor_message, event_message
+from walnatsd_client._emit_request import emit_request
 from walnatsd_client._event import Event, EventWithResponse
 from walnatsd_client._gathering import Gathering
 from walnatsd_client._listen import listen_for_ever, side_by_side
@@ -137,6 +137,7 @@ class Connection:
         delay: float | None = None,
         deliver_at: datetime | None = None,
         headers: Mapping[str, str] | None = None,
+        meta: CloudEvent | None = None,
         expected_last_sequence: int | None = None,
         timeout: float = DEFAULT_TIMEOUT_S,  # noqa: ASYNC109 - as above
     ) -> Receipt:
@@ -147,17 +148,19 @@ class Connection:
         Args:
             event: A declared event.
             message: What to store, of the event's schema.
-            uid: Deduplication id, 1 to 256 visible ASCII characters or spaces. None: `<ce-source> <ce-id>` where the
-                headers have both, else a new one.
+            uid: Deduplication id, 1 to 256 visible ASCII characters or spaces. None: `<ce-source> <ce-id>` where `meta`
+                or the headers have both, else a new one.
             trace_id: Handed to the actors.
             delay: Hand it to actors after this many seconds.
             deliver_at: Hand it to actors at this time, with a time zone.
-            headers: CloudEvents attributes (`ce-…`), `traceparent`, `tracestate` and your own.
+            headers: `traceparent`, `tracestate`, CloudEvents attributes (`ce-…`) and your own.
+            meta: CloudEvents attributes.
             expected_last_sequence: Store it only if this is the sequence of the stream's last message.
             timeout: How long to try, in seconds.
 
         Raises:
-            ValueError: `delay` and `deliver_at` are both given, or `deliver_at` has no time zone.
+            ValueError: `delay` and `deliver_at` are both given, `deliver_at` has no time zone, or an attribute stands in
+                `headers` and in `meta`.
             InvalidError: The sidecar doesn't accept the payload, a header, the uid or the time.
             UnknownEventError: The event is not declared.
             ConflictError: Another sequence than expected, or too few actors.
@@ -165,19 +168,15 @@ class Connection:
             UnavailableError: NATS or the sidecar didn't answer in time; `maybe_stored` and `uid` tell how to go on.
             WalnatsdError: Anything else.
         """
-        if delay is not None and deliver_at is not None:
-            raise ValueError("give either delay or deliver_at")
-        if uid is None:
-            uid = "" if _identifies_itself(headers or {}) else uuid.uuid4().hex
-        request = events_pb2.EmitRequest(
-            event=event.name,
-            payload=event.encode(message),
-            content_type=event.content_type,
+        request = emit_request(
+            event,
+            message,
             uid=uid,
-            trace_id=trace_id or "",
-            delay=None if delay is None else duration(delay),
-            deliver_at=None if deliver_at is None else _timestamp(deliver_at),
+            trace_id=trace_id,
+            delay=delay,
+            deliver_at=deliver_at,
             headers=headers,
+            meta=meta,
             expected_last_sequence=expected_last_sequence,
         )
         answer = await self._gathering.emit(request, timeout_s=timeout)
@@ -198,6 +197,7 @@ class Connection:
         uid: str | None = None,
         trace_id: str | None = None,
         headers: Mapping[str, str] | None = None,
+        meta: CloudEvent | None = None,
         expected_last_sequence: int | None = None,
         timeout: float = DEFAULT_REQUEST_TIMEOUT_S,  # noqa: ASYNC109 - as above
     ) -> R:
@@ -211,6 +211,7 @@ class Connection:
             uid: As of `emit`. A message that is stored already is not asked again.
             trace_id: Handed to the actors.
             headers: As of `emit`.
+            meta: As of `emit`.
             expected_last_sequence: As of `emit`.
             timeout: How long storing and waiting may take, in seconds.
 
@@ -227,15 +228,13 @@ class Connection:
             ValueError: The answer is not of the response's schema.
             WalnatsdError: Anything else, as of `emit`.
         """
-        if uid is None:
-            uid = "" if _identifies_itself(headers or {}) else uuid.uuid4().hex
-        emit = events_pb2.EmitRequest(
-            event=event.name,
-            payload=event.encode(message),
-            content_type=event.content_type,
+        emit = emit_request(
+            event,
+            message,
             uid=uid,
-            trace_id=trace_id or "",
+            trace_id=trace_id,
             headers=headers,
+            meta=meta,
             expected_last_sequence=expected_last_sequence,
         )
         return await request(self._channel, self._events.Call, event, emit, timeout)
@@ -309,16 +308,3 @@ def _registered(
     declaration: Event[Any] | Actor[Any], answer: events_pb2.RegisteredEvent | actors_pb2.RegisteredActor
 ) -> Registered:
     return Registered(declaration, answer.created, tuple(answer.updated), tuple(answer.drift))
-
-
-def _identifies_itself(headers: Mapping[str, str]) -> bool:
-    """Whether the sidecar derives the uid from the headers, the same on every try (contract, section 3)."""
-    return {"ce-source", "ce-id"} <= {name.lower() for name in headers}
-
-
-def _timestamp(time: datetime) -> Timestamp:
-    if time.utcoffset() is None:
-        raise ValueError("deliver_at needs a time zone")
-    timestamp = Timestamp()
-    timestamp.FromDatetime(time)
-    return timestamp

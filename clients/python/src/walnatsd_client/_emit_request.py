@@ -1,0 +1,73 @@
+"""A message to be stored, as the message of the contract."""
+
+import uuid
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TypeVar
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from walnatsd_client._cloud_event import CloudEvent
+from walnatsd_client._declarations import duration
+from walnatsd_client._event import Event
+from walnatsd_client._proto import events_pb2
+
+T = TypeVar("T")
+
+
+def emit_request(
+    event: Event[T],
+    message: T,
+    *,
+    uid: str | None,
+    trace_id: str | None,
+    delay: float | None = None,
+    deliver_at: datetime | None = None,
+    headers: Mapping[str, str] | None,
+    meta: CloudEvent | None,
+    expected_last_sequence: int | None,
+) -> events_pb2.EmitRequest:
+    """Write down what `Connection.emit` was given, and a uid where there would be none.
+
+    Raises:
+        ValueError: As `Connection.emit`.
+    """
+    if delay is not None and deliver_at is not None:
+        raise ValueError("give either delay or deliver_at")
+    all_headers = _all_headers(headers or {}, meta)
+    if uid is None:
+        uid = "" if _identifies_itself(all_headers) else uuid.uuid4().hex
+    return events_pb2.EmitRequest(
+        event=event.name,
+        payload=event.encode(message),
+        content_type=(meta and meta.datacontenttype) or event.content_type,
+        uid=uid,
+        trace_id=trace_id or "",
+        delay=None if delay is None else duration(delay),
+        deliver_at=None if deliver_at is None else _timestamp(deliver_at),
+        headers=all_headers,
+        expected_last_sequence=expected_last_sequence,
+    )
+
+
+def _all_headers(headers: Mapping[str, str], meta: CloudEvent | None) -> Mapping[str, str]:
+    if meta is None:
+        return headers
+    attributes = meta.headers()
+    for name in headers:
+        if name.lower() in attributes:
+            raise ValueError(f"{name.lower()} stands in headers and in meta; give it in one of them")
+    return {**headers, **attributes}
+
+
+def _identifies_itself(headers: Mapping[str, str]) -> bool:
+    """Whether the sidecar derives the uid from the headers, the same on every try (contract, section 3)."""
+    return {"ce-source", "ce-id"} <= {name.lower() for name in headers}
+
+
+def _timestamp(time: datetime) -> Timestamp:
+    if time.utcoffset() is None:
+        raise ValueError("deliver_at needs a time zone")
+    timestamp = Timestamp()
+    timestamp.FromDatetime(time)
+    return timestamp
