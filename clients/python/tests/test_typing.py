@@ -1,14 +1,21 @@
-"""mypy --strict in user code finds what is wrong, and nothing where all is right."""
+"""mypy and pyright, both strict, find in user code what is wrong, and nothing where all is right."""
 
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+from support.node_packages import require_node_packages
+
 USER_CODE = """
 import asyncio
 from dataclasses import dataclass
-from typing import Never, assert_type
+from datetime import UTC, datetime
+from typing import Any, Never, assert_type
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from marshmallow import Schema
 
 import walnatsd_client as walnatsd
 
@@ -22,13 +29,26 @@ COUNT = walnatsd.Event("counts", int)
 PING = walnatsd.Event("pings", None, description="nothing to say")
 PARCEL = walnatsd.Event("parcels", Parcel, limits=walnatsd.Limits(age=60))
 WORDS = walnatsd.Event("words", list[str])
+MOMENT = walnatsd.Event("moments", Timestamp)
+PACKED = walnatsd.Event("packed", Parcel, serializer=walnatsd.MessagePack(Parcel))
+LOOSE = walnatsd.Event("loose", int, serializer=walnatsd.MessagePack())
+LOADED = walnatsd.Event("loaded", type("ParcelSchema", (Schema,), {}))
+META = walnatsd.CloudEvent("7", "/warehouse", "parcels", time=datetime.now(UTC), extensions={"urgent": True})
 
 assert_type(COUNT, walnatsd.Event[int])
 assert_type(PING, walnatsd.Event[None])
 assert_type(PARCEL, walnatsd.Event[Parcel])
 assert_type(WORDS, walnatsd.Event[list[str]])
 assert_type(COUNT.decode(b"1"), int)
+assert_type(MOMENT, walnatsd.Event[Timestamp])
+assert_type(PACKED, walnatsd.Event[Parcel])
+assert_type(LOOSE.decode(b"1"), int)
+assert_type(LOADED, walnatsd.Event[Any])
 
+walnatsd.Event("packed", int, serializer=walnatsd.MessagePack(Parcel))  # wrong: arg-type
+walnatsd.CloudEvent("7", "/warehouse")  # wrong: call-arg
+walnatsd.CloudEvent("7", "/warehouse", "parcels", time="now")  # wrong: arg-type
+MOMENT.encode(Parcel(1))  # wrong: arg-type
 walnatsd.Event("counts", 1)  # wrong: call-overload
 walnatsd.Event("counts", int, replicsa=3)  # wrong: call-overload
 walnatsd.Event("counts", int, storage="disk")  # wrong: call-overload
@@ -77,7 +97,9 @@ async def main() -> None:
         receipt = await conn.emit(COUNT, 1, uid="one", delay=5)
         assert_type(receipt.sequence, int)
         await conn.emit(PING, None)
-        await conn.emit(PARCEL, Parcel(1))
+        await conn.emit(PARCEL, Parcel(1), meta=META, deliver_at=datetime.now(UTC))
+        await conn.emit(PARCEL, Parcel(1), meta={"ce-id": "7"})  # wrong: arg-type
+        await conn.emit(LOADED, {"id": 1})
         await conn.emit(WORDS, ["a"])
         await conn.emit(COUNT, "x")  # wrong: misc
         await conn.emit(COUNT, None)  # wrong: misc
@@ -92,17 +114,25 @@ async def main() -> None:
 """
 
 
+def wrong_lines() -> dict[int, str]:
+    """Lines of the code that are wrong, each with mypy's word for it."""
+    found = [re.search(r"# wrong: ([\w-]+)$", line) for line in USER_CODE.splitlines()]
+    return {number: code[1] for number, code in enumerate(found, start=1) if code}
+
+
 def test_mypy_strict_finds_every_wrong_line_and_only_those(tmp_path: Path) -> None:
     (tmp_path / "user_code.py").write_text(USER_CODE)
     command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--cache-dir=cache", "user_code.py"]
     output = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False).stdout
-    found = {
-        (int(line), code)
-        for line, code in re.findall(r"^user_code\.py:(\d+): error: .*\[([\w-]+)\]$", output, re.MULTILINE)
-    }
-    wrong = {
-        (number, code[1])
-        for number, line in enumerate(USER_CODE.splitlines(), start=1)
-        if (code := re.search(r"# wrong: ([\w-]+)$", line))
-    }
-    assert found == wrong, output
+    found = re.findall(r"^user_code\.py:(\d+): error: .*\[([\w-]+)\]$", output, re.MULTILINE)
+    assert {(int(line), code) for line, code in found} == set(wrong_lines().items()), output
+
+
+def test_pyright_strict_finds_every_wrong_line_and_only_those(tmp_path: Path) -> None:
+    pyright = require_node_packages() / "pyright" / "index.js"
+    (tmp_path / "user_code.py").write_text(USER_CODE)
+    (tmp_path / "pyrightconfig.json").write_text('{"typeCheckingMode": "strict"}')
+    command = ["node", str(pyright), "--outputjson", "--pythonpath", sys.executable, "user_code.py"]
+    output = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False).stdout
+    found = {each["range"]["start"]["line"] + 1 for each in json.loads(output)["generalDiagnostics"]}
+    assert found == set(wrong_lines()), output
