@@ -34,6 +34,7 @@ from walnatsd_client._errors import (
 )
 from walnatsd_client._event import Event, EventWithResponse, Limits
 from walnatsd_client._serializers import MessagePack, Serializer
+from walnatsd_client._sync import SyncConnection, connect_sync
 from walnatsd_client._version import __version__
 from walnatsd_client._webhook import asgi_app
 
@@ -64,6 +65,7 @@ __all__ = [
     "Retry",
     "RetryPolicy",
     "Serializer",
+    "SyncConnection",
     "UnavailableError",
     "UnknownActorError",
     "UnknownEventError",
@@ -72,6 +74,7 @@ __all__ = [
     "__version__",
     "asgi_app",
     "connect",
+    "connect_sync",
     "current_delivery",
     "require",
     "suppress",

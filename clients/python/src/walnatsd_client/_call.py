@@ -49,16 +49,20 @@ async def call_told(
     deadline = now() + timeout_s
     under_way = False  # a request may have reached the sidecar, and no answer came back
     pause_s = _FIRST_PAUSE_S
-    while await _is_ready(channel, deadline):
+    while True:
         try:
+            if not await _is_ready(channel, deadline):
+                break
             return await method(request, timeout=deadline - now()), under_way
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                raise
-            # the channel was closed: that is how gRPC says it, though nobody cancelled us
+        except (grpc.aio.UsageError, asyncio.CancelledError) as closed:
+            # That is how gRPC says that the channel was closed: before it was ready, or meanwhile.
+            if isinstance(closed, asyncio.CancelledError):
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise  # somebody cancelled us
+                under_way = True
             raise UnavailableError(
-                "the connection was closed here", SIDECAR_UNAVAILABLE, uid=uid, maybe_stored=True
+                "the connection was closed here", SIDECAR_UNAVAILABLE, uid=uid, maybe_stored=under_way
             ) from None
         except grpc.aio.AioRpcError as error:
             if answer := answer_of(error):
