@@ -7,6 +7,7 @@ from aiohttp import web
 from support.admin import actor_status, admin
 from support.buried import letters
 from support.daemon import config_text, running
+from support.listener import listener
 from support.nats_server import NatsServer, binary_of, nats_server
 from support.receiver import Received, Receiver
 from support.route import in_stream
@@ -86,3 +87,17 @@ async def test_before_2_11_the_actor_is_paused_in_this_sidecar(tmp_path, receive
         assert 3 <= died < 50
         await admin(sidecar, "POST", "actors/counts/print/resume")
         await until(lambda: _has(sidecar, died + 3))
+
+
+async def test_a_listener_that_leaves_between_rejections_does_not_make_the_actor_whole(nats) -> None:
+    actor = {"name": "print", "event": "counts", "max_jobs": 1}
+    text = config_text(nats.url, events=[{"name": "counts"}], actors=[actor], dead_letters={"pause_actor_after": 2})
+    async with running(text) as sidecar:
+        for number in range(3):
+            await sidecar.emit("counts", str(number))
+        async with listener(sidecar.grpc) as first:
+            await first.reject((await first.wait_for(1))[0], "no")
+            await first.wait_for(2)  # and hands it back by leaving
+        async with listener(sidecar.grpc) as second:
+            await second.reject((await second.wait_for(1))[0], "no")
+            assert await until(lambda: _pause_reason(sidecar)) == "2 permanent rejections in a row; the last one: no"

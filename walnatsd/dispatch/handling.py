@@ -248,7 +248,7 @@ class Handling:
             after = self._sidecar.pause_after
             if after is not None and self._rejections_in_a_row >= after:
                 await self.pause_actor(f"{after} permanent rejections in a row; the last one: {outcome.reason}")
-        elif outcome.verdict is not Verdict.UNAVAILABLE:
+        elif outcome.verdict in (Verdict.ACKNOWLEDGED, Verdict.FAILED):  # the others say nothing about the messages
             self._rejections_in_a_row = 0
 
     async def pause_actor(self, reason: str) -> None:
