@@ -176,7 +176,7 @@ async def test_an_answer_can_neither_split_nor_add_headers_of_the_http_response(
 @both_doors
 async def test_an_event_without_actors_is_told_at_once_and_its_uid_stays_free(nats, receiver, kind) -> None:
     async with running(config(nats.url, receiver)) as sidecar, caller(kind, sidecar) as client:
-        told = not_answered(await client.call("lonely", uid="u", timeout_s=600))
+        told = not_answered(await client.call("lonely", uid="u", timeout_s=60))
         assert (told.code, told.reason) == (("FAILED_PRECONDITION" if kind == "grpc" else "409"), "NO_ACTORS")
         assert "has no actor" in told.message
         assert (told.uid, told.maybe_stored) == ("u", False)
@@ -190,7 +190,7 @@ async def test_an_actor_that_another_program_made_counts_and_one_that_it_deleted
         await jetstream.add_consumer("lonely", durable_name="foreign")
         assert not_answered(await client.call("lonely", timeout_s=0.2)).reason == "NO_RESPONSE"
         await jetstream.delete_consumer("lonely", "foreign")
-        assert not_answered(await client.call("lonely", timeout_s=600)).reason == "NO_ACTORS"
+        assert not_answered(await client.call("lonely", timeout_s=60)).reason == "NO_ACTORS"
 
 
 @both_doors
@@ -198,7 +198,7 @@ async def test_a_uid_that_was_emitted_before_is_told_at_once_and_nothing_is_stor
     receiver.answer = count_words
     async with running(config(nats.url, receiver)) as sidecar, caller(kind, sidecar) as client:
         answered(await client.call("words", uid="u"))
-        told = not_answered(await client.call("words", uid="u", timeout_s=600))
+        told = not_answered(await client.call("words", uid="u", timeout_s=60))
         assert len(receiver.received) == 1
     assert (told.code, told.reason) == (("ALREADY_EXISTS" if kind == "grpc" else "409"), "DUPLICATE")
     assert (told.uid, told.maybe_stored) == ("u", False)
@@ -336,7 +336,7 @@ async def test_an_actor_that_gives_up_is_told_with_its_reason(nats, receiver, ki
 
     receiver.answer = reject
     async with running(config(nats.url, receiver)) as sidecar, caller(kind, sidecar) as client:
-        told = not_answered(await client.call("words", uid="u", timeout_s=600))
+        told = not_answered(await client.call("words", uid="u", timeout_s=60))
     assert (told.code, told.reason) == (("ABORTED" if kind == "grpc" else "502"), "DEAD_LETTER")
     assert told.message == "count gave the message up, which is a dead letter now: 422: no words"
     assert (told.uid, told.maybe_stored) == ("u", True)
@@ -358,7 +358,7 @@ async def test_an_answer_larger_than_nats_takes_is_told(nats, receiver, kind) ->
 
     receiver.answer = large
     async with running(config(nats.url, receiver)) as sidecar, caller(kind, sidecar) as client:
-        told = not_answered(await client.call("words", timeout_s=600))
+        told = not_answered(await client.call("words", timeout_s=60))
     assert (told.code, told.reason) == (("RESOURCE_EXHAUSTED" if kind == "grpc" else "502"), "RESPONSE_TOO_LARGE")
     assert "2097152 bytes" in told.message
     assert told.maybe_stored
@@ -397,6 +397,19 @@ async def test_a_call_at_the_start_waits_for_the_actor_to_be_registered(nats, re
         await until(lambda: _is_waiting_for_nats(sidecar))
         await nats.start()
         assert answered(await call).payload == b"2"
+
+
+async def test_calls_while_actors_are_being_registered_are_not_told_that_there_are_none(nats, receiver) -> None:
+    receiver.answer = count_words
+    async with nats.jetstream() as jetstream:  # so that there is an event without actors from the very beginning
+        await jetstream.add_stream(name="words", subjects=["words"], retention="interest")
+    asked = []
+    async with running(config(nats.url, receiver), ready=False) as sidecar, caller("grpc", sidecar) as client:
+        while not await sidecar.is_ready():
+            asked.append(asyncio.create_task(client.call("words", b"a b", timeout_s=60)))
+        assert asked
+        for told in await asyncio.gather(*asked):
+            assert answered(told).payload == b"2"
 
 
 async def _is_waiting_for_nats(sidecar: Sidecar) -> bool:
@@ -472,7 +485,7 @@ async def test_a_stop_lets_calls_be_answered_that_wait_for_other_sidecars(nats, 
     async with running(config(nats.url, receiver)), process(tmp_path, config(nats.url)) as daemon:
         assert daemon.sidecar is not None
         async with caller("http", daemon.sidecar) as client:
-            call = asyncio.create_task(client.call("words", b"a b", timeout_s=600))
+            call = asyncio.create_task(client.call("words", b"a b", timeout_s=60))
             await receiver.wait_for(1)
             daemon.send_signal(15)
             await until(lambda: daemon.said("stopping"))
@@ -490,7 +503,7 @@ async def test_a_call_that_nobody_answers_does_not_hold_up_a_stop_and_is_told_wh
     async with running(config(nats.url, receiver)), process(tmp_path, text) as daemon:
         assert daemon.sidecar is not None
         async with caller(kind, daemon.sidecar) as client:
-            call = asyncio.create_task(client.call("words", uid="u", timeout_s=600))
+            call = asyncio.create_task(client.call("words", uid="u", timeout_s=60))
             await receiver.wait_for(1)
             daemon.send_signal(15)
             told = not_answered(await call)
@@ -503,7 +516,7 @@ async def test_a_caller_that_goes_away_leaves_nothing_behind(nats, receiver) -> 
     held = Held(receiver)
     text = config(nats.url, receiver, emit={"max_in_flight": 1})
     async with running(text) as sidecar, caller("grpc", sidecar) as client:
-        call = asyncio.create_task(client.call("words", timeout_s=600))
+        call = asyncio.create_task(client.call("words", timeout_s=60))
         await receiver.wait_for(1)
         call.cancel()
         with contextlib.suppress(asyncio.CancelledError):
