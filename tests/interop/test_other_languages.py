@@ -1,25 +1,16 @@
 """Any language will do: programs without a library of ours emit over HTTP and act on webhooks."""
 
 import asyncio
-import contextlib
 import json
-import os
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from support.daemon import config_text, running
+from support.foreign import build_go, program
 
 PROGRAMS = Path(__file__).parent / "other_languages"
-GO = {
-    "GOTOOLCHAIN": "local",  # what is installed, never a download
-    "GOFLAGS": "-mod=mod -buildvcs=false",
-    "CGO_ENABLED": "0",
-}
-QUICKLY = ("-gcflags=all=-N -l", "-ldflags=-w")
-"""Without optimisation: where nothing is in Go's cache yet, the standard library is compiled too."""
 
 
 class Program:
@@ -58,35 +49,16 @@ class Program:
         return told
 
 
-@contextlib.asynccontextmanager
-async def program(*command: str) -> AsyncIterator[Program]:
-    process = await asyncio.create_subprocess_exec(
-        *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
-    )
-    try:
-        yield Program(process)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-
-
 @pytest.mark.needs_program("node")
 async def test_node_emits_and_acts_without_a_library(nats) -> None:
     async with program("node", str(PROGRAMS / "emit_and_act.mjs")) as node:
-        await emits_and_acts(node, nats)
+        await emits_and_acts(Program(node), nats)
 
 
 @pytest.mark.needs_program("go")
 async def test_go_emits_and_acts_without_a_library(nats, tmp_path) -> None:
-    built = str(tmp_path / "emit_and_act")
-    # as a binary of its own, for `go run` would start it as a child that outlives a kill
-    compiler = await asyncio.create_subprocess_exec(
-        "go", "build", *QUICKLY, "-o", built, str(PROGRAMS / "emit_and_act.go"), env=os.environ | GO
-    )
-    assert await compiler.wait() == 0
-    async with program(built) as go:
-        await emits_and_acts(go, nats)
+    async with program(await build_go(PROGRAMS / "emit_and_act.go", tmp_path)) as go:
+        await emits_and_acts(Program(go), nats)
 
 
 async def emits_and_acts(language: Program, nats) -> None:

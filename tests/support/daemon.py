@@ -76,9 +76,11 @@ class Sidecar:
 
 
 @contextlib.asynccontextmanager
-async def running(text: str, *, file: str | None = None, ready: bool = True) -> AsyncIterator[Sidecar]:
+async def running(
+    text: str, *, file: str | None = None, ready: bool = True, environ: dict[str, str] | None = None
+) -> AsyncIterator[Sidecar]:
     """A daemon in this process; given when it is ready."""
-    async with daemon.running(load_text(text, file=file, environ={})) as started:
+    async with daemon.running(load_text(text, file=file, environ=environ or {})) as started:
         at = started.addresses
         sidecar = Sidecar(at.grpc, at.http, at.admin, at.monitoring)
         try:
