@@ -8,6 +8,8 @@ from aiohttp import web
 from jsonschema import ValidationError
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from support.buried import bury, refuse
+from support.buried import config as buried_config
 from support.daemon import Sidecar, config_text, running
 from support.described import Description, read_description
 from support.streams import keep_messages
@@ -17,19 +19,33 @@ STRUCTURED = {"Content-Type": "application/cloudevents+json"}
 EVENT = {"specversion": "1.0", "id": "1", "source": "/tests", "type": "parcel.sent", "data": {"a": 1}}
 
 
-async def test_the_description_is_valid_openapi(nats) -> None:
+@pytest.mark.parametrize("address", ["http", "admin"])
+async def test_the_description_is_valid_openapi(nats, address) -> None:
     async with running(config_text(nats.url)) as sidecar:
-        description = await read_description(sidecar)
+        description = await read_description(sidecar, getattr(sidecar, address))
     OpenAPIV31SpecValidator(description.data).validate()
     assert description.data["info"]["version"]
+
+
+def calls_of(description: Description) -> set[tuple[str, str]]:
+    return {(method, path) for path, methods in description.data["paths"].items() for method in methods}
 
 
 async def test_every_path_of_the_contract_is_described_and_no_other(nats) -> None:
     async with running(config_text(nats.url)) as sidecar:
         description = await read_description(sidecar)
+        of_admin = await read_description(sidecar, sidecar.admin)
     event = "/v1/events/{event}"
-    assert {(method, path) for path, methods in description.data["paths"].items() for method in methods} == {
+    assert calls_of(description) == {
         ("post", event), ("post", f"{event}/batch"), ("post", f"{event}/request"), ("get", "/openapi.json"),
+    }  # fmt: skip
+    actor, letters = "/admin/v1/actors/{event}/{actor}", "/admin/v1/dead-letters"
+    assert calls_of(of_admin) == {
+        *((method, path) for method in ("get", "head") for path in ("/livez", "/readyz", "/metrics")),
+        ("get", "/openapi.json"), ("get", "/admin/v1/events"), ("get", "/admin/v1/actors"), ("post", f"{actor}/pause"),
+        ("post", f"{actor}/resume"), ("delete", actor), ("delete", "/admin/v1/events/{event}"),
+        ("get", letters), ("get", f"{letters}/{{sequence}}"), ("post", f"{letters}/{{sequence}}/replay"),
+        ("post", f"{letters}/replay"), ("delete", f"{letters}/{{sequence}}"), ("post", "/admin/v1/reload"),
     }  # fmt: skip
 
 
@@ -83,22 +99,77 @@ async def test_what_is_answered_is_what_the_description_says(nats, receiver, tmp
         description = await read_description(sidecar)
         met: set[tuple[str, str]] = set()
         for method, path, options, status in CALLS:
-            met.add(await see_that_it_is_described(sidecar, description, method, path, options, status))
-    assert met == {(method, path) for path, methods in description.data["paths"].items() for method in methods}
+            met.add(await see_that_it_is_described(sidecar.http, sidecar, description, method, path, options, status))
+    assert met == calls_of(description)
+
+
+ADMIN_CALLS: list[tuple[str, str, int]] = [
+    ("get", "/livez?verbose", 200),
+    ("head", "/livez", 200),
+    ("get", "/readyz", 200),
+    ("head", "/readyz", 200),
+    ("get", "/metrics", 200),
+    ("head", "/metrics", 200),
+    ("get", "/openapi.json", 200),
+    ("get", "/admin/v1/events?limit=1", 200),
+    ("get", "/admin/v1/events?limit=0", 400),
+    ("get", "/admin/v1/actors", 200),
+    ("get", "/admin/v1/actors?lmit=1", 400),
+    ("post", "/admin/v1/actors/counts/print/pause?untill=2100-01-01T00:00:00Z", 400),
+    ("post", "/admin/v1/actors/counts/print/pause?until=2100-01-01T00:00:00Z", 200),
+    ("post", "/admin/v1/actors/counts/print/pause?until=yesterday", 400),
+    ("post", "/admin/v1/actors/counts/print/resume", 200),
+    ("post", "/admin/v1/actors/counts/nobody/resume", 404),
+    ("delete", "/admin/v1/actors/counts/print", 409),
+    ("delete", "/admin/v1/actors/counts/keeper", 204),
+    ("delete", "/admin/v1/events/counts?confirm=counts", 409),
+    ("delete", "/admin/v1/events/counts", 400),
+    ("get", "/admin/v1/dead-letters?event=counts&actor=print&limit=1", 200),
+    ("get", "/admin/v1/dead-letters/1", 200),
+    ("get", "/admin/v1/dead-letters/2", 200),
+    ("get", "/admin/v1/dead-letters/77", 404),
+    ("get", "/admin/v1/dead-letters/one", 400),
+    ("post", "/admin/v1/dead-letters/1/replay", 200),
+    ("post", "/admin/v1/dead-letters/replay?event=counts&actor=print&limit=1", 200),
+    ("post", "/admin/v1/dead-letters/replay", 400),
+    ("delete", "/admin/v1/dead-letters/77", 404),
+    ("post", "/admin/v1/reload", 400),
+]
+
+
+async def test_what_the_admin_address_answers_is_what_its_description_says(nats, receiver) -> None:
+    receiver.answer = refuse
+    async with running(buried_config(nats, receiver)) as sidecar:
+        await bury(sidecar, ["1", b"\xff", "3"])
+        await keep_messages(nats)
+        description = await read_description(sidecar, sidecar.admin)
+        met = {
+            await see_that_it_is_described(sidecar.admin, sidecar, description, method, path, {}, status)
+            for method, path, status in ADMIN_CALLS
+        }
+        assert met == calls_of(description)
 
 
 async def test_an_outage_is_answered_as_described(nats) -> None:
     async with running(config_text(nats.url, events=[{"name": "counts"}], emit={"timeout": 0.2})) as sidecar:
         description = await read_description(sidecar)
         await nats.stop()
-        await see_that_it_is_described(sidecar, description, "post", "/v1/events/counts", {"data": b"1"}, 503)
+        await see_that_it_is_described(
+            sidecar.http, sidecar, description, "post", "/v1/events/counts", {"data": b"1"}, 503
+        )
 
 
 async def see_that_it_is_described(
-    sidecar: Sidecar, description: Description, method: str, path: str, options: dict[str, Any], status: int
+    address: str,
+    sidecar: Sidecar,
+    description: Description,
+    method: str,
+    path: str,
+    options: dict[str, Any],
+    status: int,
 ) -> tuple[str, str]:
     """Make a call; give the operation that it was."""
-    async with sidecar.session.request(method, f"http://{sidecar.http}{path}", **options) as response:
+    async with sidecar.session.request(method, f"http://{address}{path}", **options) as response:
         body = await response.read()
         assert response.status == status, (path, body)
         return description.see_answer(method, path, response.status, dict(response.headers), body)

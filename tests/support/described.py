@@ -9,9 +9,14 @@ from jsonschema import Draft202012Validator
 
 from support.daemon import Sidecar
 from walnatsd.api.events import Events
+from walnatsd.observe.health import Health
+from walnatsd.observe.metrics import Metrics
+from walnatsd.servers.admin import admin_app
+from walnatsd.servers.admin_operations import SCHEMAS as ADMIN_SCHEMAS
 from walnatsd.servers.door import Guard
 from walnatsd.servers.http import http_app
 from walnatsd.servers.http_operations import SCHEMAS
+from walnatsd.servers.office import Office
 from walnatsd.servers.openapi import describe
 
 
@@ -38,7 +43,7 @@ class Description:
         assert answer is not None, f"{method} {template} may not answer {status}: {body!r}"
         media_type = headers.get("Content-Type", "").partition(";")[0]
         content = answer.get("content", {})
-        if not content:
+        if not content or method == "head":
             assert not body
             return method, template
         assert {media_type, "*/*"} & set(content), f"{media_type} is not in {set(content)}"
@@ -56,6 +61,13 @@ def http_description() -> Description:
     """The description of the HTTP address, without a daemon."""
     app = http_app(cast("Events", None), Guard("127.0.0.1:0", ()))
     return Description(describe(app, "walnatsd", SCHEMAS))
+
+
+@functools.cache
+def admin_description() -> Description:
+    """The same of the admin address."""
+    app = admin_app(Health(), Metrics(), Office(), Guard("127.0.0.1:0", ()))
+    return Description(describe(app, "walnatsd", ADMIN_SCHEMAS))
 
 
 async def read_description(sidecar: Sidecar, address: str = "") -> Description:

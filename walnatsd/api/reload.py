@@ -88,7 +88,9 @@ class Reload:
         try:
             problems = await self._roster.registrar.check(events, actors)
         except BrokerError as error:
-            raise Refusal(Reason.NATS_UNAVAILABLE, f"the changes can't be checked now: {error}") from None
+            raise Refusal(
+                Reason.NATS_UNAVAILABLE, f"the changes can't be checked now: {error}", retry_after_s=1.0
+            ) from None
         if problems:
             raise Refusal(Reason.INVALID_CONFIG, "NATS would not accept it: " + "; ".join(problems))
 

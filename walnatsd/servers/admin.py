@@ -4,11 +4,14 @@ from aiohttp import web
 
 from walnatsd.observe.health import Health
 from walnatsd.observe.metrics import CONTENT_TYPE, Metrics
+from walnatsd.servers.admin_operations import LIVEZ, METRICS, READYZ, SCHEMAS
 from walnatsd.servers.administration import add_administration
 from walnatsd.servers.answers import json_answer
 from walnatsd.servers.dead_letters import add_dead_letters
 from walnatsd.servers.door import Guard, door
 from walnatsd.servers.office import Office
+from walnatsd.servers.openapi import serve_description
+from walnatsd.servers.operations import serve
 
 
 def admin_app(health: Health, metrics: Metrics, office: Office, guard: Guard) -> web.Application:
@@ -16,6 +19,7 @@ def admin_app(health: Health, metrics: Metrics, office: Office, guard: Guard) ->
     app = monitoring_app(health, metrics, guard)
     add_administration(app, office)
     add_dead_letters(app, office)
+    serve_description(app, "walnatsd, administration", SCHEMAS)
     return app
 
 
@@ -34,7 +38,7 @@ def monitoring_app(health: Health, metrics: Metrics, guard: Guard | None = None)
         return web.Response(body=metrics.render(), headers={"Content-Type": CONTENT_TYPE})
 
     app = web.Application(middlewares=[door(guard)])
-    app.router.add_get("/livez", livez)
-    app.router.add_get("/readyz", readyz)
-    app.router.add_get("/metrics", show_metrics)
+    serve(app, LIVEZ, livez)
+    serve(app, READYZ, readyz)
+    serve(app, METRICS, show_metrics)
     return app

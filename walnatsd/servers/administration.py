@@ -9,8 +9,10 @@ from walnatsd.api.administration import ActorStatus, EventStatus
 from walnatsd.api.pages import page_of, read_limit
 from walnatsd.model.refusal import Reason, Refusal
 from walnatsd.payload.cloudevents import rfc3339
+from walnatsd.servers import admin_operations as operations
 from walnatsd.servers.answers import json_answer
 from walnatsd.servers.office import Office
+from walnatsd.servers.operations import serve
 
 
 def add_administration(app: web.Application, office: Office) -> None:
@@ -52,14 +54,13 @@ def add_administration(app: web.Application, office: Office) -> None:
         reloaded = await office.reload.run()
         return json_answer({"added": reloaded.added, "changed": reloaded.changed, "removed": reloaded.removed})
 
-    actor = "/admin/v1/actors/{event}/{actor}"
-    app.router.add_get("/admin/v1/events", events, allow_head=False)
-    app.router.add_get("/admin/v1/actors", actors, allow_head=False)
-    app.router.add_post(f"{actor}/pause", pause)
-    app.router.add_post(f"{actor}/resume", resume)
-    app.router.add_delete(actor, delete_actor)
-    app.router.add_delete("/admin/v1/events/{event}", delete_event)
-    app.router.add_post("/admin/v1/reload", reload_file)
+    serve(app, operations.LIST_EVENTS, events)
+    serve(app, operations.DELETE_EVENT, delete_event)
+    serve(app, operations.LIST_ACTORS, actors)
+    serve(app, operations.PAUSE, pause)
+    serve(app, operations.RESUME, resume)
+    serve(app, operations.DELETE_ACTOR, delete_actor)
+    serve(app, operations.RELOAD, reload_file)
 
 
 def _page(request: web.Request) -> dict[str, Any]:

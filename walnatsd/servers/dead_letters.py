@@ -10,10 +10,10 @@ from walnatsd.broker.dead_letter_stream import DeadLetter
 from walnatsd.model.number import read_number
 from walnatsd.model.refusal import Reason, Refusal
 from walnatsd.payload.cloudevents import content_type, rfc3339
+from walnatsd.servers import admin_operations as operations
 from walnatsd.servers.answers import json_answer
 from walnatsd.servers.office import Office
-
-PATH = "/admin/v1/dead-letters"
+from walnatsd.servers.operations import serve
 
 
 def add_dead_letters(app: web.Application, office: Office) -> None:
@@ -63,12 +63,11 @@ def add_dead_letters(app: web.Application, office: Office) -> None:
         await office.dead_letters.discard(_sequence(request))
         return web.Response(status=204)
 
-    one = f"{PATH}/{{sequence}}"
-    app.router.add_get(PATH, listing, allow_head=False)
-    app.router.add_post(f"{PATH}/replay", replay_many)
-    app.router.add_get(one, show, allow_head=False)
-    app.router.add_post(f"{one}/replay", replay)
-    app.router.add_delete(one, discard)
+    serve(app, operations.LIST_DEAD_LETTERS, listing)
+    serve(app, operations.REPLAY_MANY, replay_many)
+    serve(app, operations.SHOW_DEAD_LETTER, show)
+    serve(app, operations.REPLAY, replay)
+    serve(app, operations.DISCARD, discard)
 
 
 def _sequence(request: web.Request) -> int:

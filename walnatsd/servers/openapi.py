@@ -50,7 +50,7 @@ def describe(app: web.Application, title: str, schemas: Mapping[str, Schema]) ->
     operations: list[Operation] = app[OPERATIONS]
     for operation in operations:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation)
-        if operation.head:
+        if operation.for_probes:
             paths[operation.path]["head"] = _operation(operation) | {"operationId": f"{operation.name}-head"}
     return {
         "openapi": "3.1.0",

@@ -58,8 +58,8 @@ class Operation:
     reasons: tuple[Reason, ...] = ()
     """Why it can be refused, besides what every call can be refused for."""
     description: str = ""
-    head: bool = False
-    """HEAD is answered too."""
+    for_probes: bool = False
+    """HEAD is answered too, and parameters that nobody knows are passed over, for probes come with some of their own."""
 
     def check(self, request: web.Request) -> None:
         """See that a request has only the parameters that there are, and each one once.
@@ -69,7 +69,7 @@ class Operation:
         """
         query = request.query
         known = {parameter.name for parameter in self.parameters if parameter.where == "query"}
-        if unknown := set(query) - known:
+        if not self.for_probes and (unknown := set(query) - known):
             there_are = f"there are {', '.join(sorted(known))}" if known else "there are none"
             raise Refusal(
                 Reason.INVALID_REQUEST, f"unknown parameters: {', '.join(sorted(unknown))[:200]}; {there_are}"
@@ -94,6 +94,6 @@ def serve(app: web.Application, operation: Operation, handler: Handler) -> None:
         if parameter.where == "path":
             path = path.replace(_PLACE % parameter.name, _SEGMENT % parameter.name)
     app.router.add_route(operation.method, path, handle)
-    if operation.head:
+    if operation.for_probes:
         app.router.add_head(path, handle)
     app.setdefault(OPERATIONS, []).append(operation)
