@@ -18,6 +18,7 @@ from walnatsd.api.events import Events
 from walnatsd.api.outfitter import Outfitter
 from walnatsd.api.reload import Reload
 from walnatsd.api.roster import Roster
+from walnatsd.api.scheduled import ScheduledEmits
 from walnatsd.api.watch import Watch
 from walnatsd.broker import dead_letters
 from walnatsd.broker.connection import Connection, connect
@@ -169,12 +170,12 @@ async def running(  # noqa: PLR0915 - one text, so that the order is seen
             config.emit.max_in_flight,
             metrics,
         )
-        events, actors = Events(emitter, calls, roster), Actors(roster)
+        events, actors = Events(emitter, calls, ScheduledEmits(schedules, route, roster), roster), Actors(roster)
         watch = Watch(connection, jetstream, roster, metrics, {dead_letters.STREAM: register_letters}, missed)
         backstop = Backstop(connection, jetstream, route, roster, config.nats.manage, metrics, replicas=replicas)
         reload = Reload(roster, loaded, outfitter.use)
         office.open(
-            Administration(jetstream, route, roster, watch),
+            Administration(jetstream, route, schedules, roster, watch),
             reload,
             DeadLetterOffice(sidecar.dead_letter_stream, route, metrics),
         )

@@ -23,11 +23,6 @@ async def first(call: Any) -> Any:
     ("name", "call"),
     [
         ("Monitor", lambda stubs: stubs.events.Monitor(events_pb2.MonitorRequest())),
-        ("ListScheduled", lambda stubs: stubs.events.ListScheduled(events_pb2.ListScheduledRequest(event="counts"))),
-        (
-            "CancelScheduled",
-            lambda stubs: stubs.events.CancelScheduled(events_pb2.CancelScheduledRequest(event="counts")),
-        ),
     ],
 )
 async def test_methods_of_later_versions_are_unimplemented(nats, name, call) -> None:
@@ -45,8 +40,6 @@ async def test_methods_of_later_versions_are_unimplemented(nats, name, call) -> 
     ("method", "path", "headers"),
     [
         ("GET", "/v1/events/counts/monitor", {}),
-        ("GET", "/v1/events/counts/scheduled", {}),
-        ("DELETE", "/v1/events/counts/scheduled/a%20uid", {}),
     ],
 )
 async def test_http_calls_of_later_versions_are_answered_with_501(nats, method, path, headers) -> None:

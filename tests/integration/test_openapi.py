@@ -38,6 +38,7 @@ async def test_every_path_of_the_contract_is_described_and_no_other(nats) -> Non
     event = "/v1/events/{event}"
     assert calls_of(description) == {
         ("post", event), ("post", f"{event}/batch"), ("post", f"{event}/request"), ("get", "/openapi.json"),
+        ("get", f"{event}/scheduled"), ("delete", f"{event}/scheduled/{{uid}}"),
     }  # fmt: skip
     actor, letters = "/admin/v1/actors/{event}/{actor}", "/admin/v1/dead-letters"
     assert calls_of(of_admin) == {
@@ -73,6 +74,13 @@ CALLS: list[tuple[str, str, dict[str, Any], int]] = [
     ("post", "/v1/events/counts/request?timeout=0.05", {"data": b"1"}, 504),
     ("post", "/v1/events/counts/request?timeout=no", {"data": b"1"}, 400),
     ("post", "/v1/events/words/request", {"data": b"1"}, 200),
+    ("post", "/v1/events/counts?delay=1h&uid=later", {"data": b"1"}, 202),
+    ("post", "/v1/events/counts?delay=1h&uid=later", {"data": b"1"}, 200),
+    ("get", "/v1/events/counts/scheduled?limit=1", {}, 200),
+    ("get", "/v1/events/counts/scheduled?limit=0", {}, 400),
+    ("get", "/v1/events/nope/scheduled", {}, 404),
+    ("delete", "/v1/events/counts/scheduled/later", {}, 200),
+    ("delete", "/v1/events/counts/scheduled/%C3%BC", {}, 400),
     ("get", "/openapi.json", {}, 200),
     ("get", "/openapi.json?a=b", {}, 400),
 ]

@@ -15,6 +15,7 @@ from walnatsd.broker.inspection import ConsumerState
 from walnatsd.broker.jetstream import JetStream
 from walnatsd.broker.pauses import pause_reason, paused_until
 from walnatsd.broker.route import Route
+from walnatsd.broker.schedules import Schedules
 from walnatsd.dispatch.actor_loop import ActorState
 from walnatsd.model.event import Event
 from walnatsd.model.names import check_actor_name, check_event_name, stream_name
@@ -68,9 +69,10 @@ class ActorStatus:
 class Administration:
     """The use cases behind the administration address."""
 
-    def __init__(self, jetstream: JetStream, route: Route, roster: Roster, watch: Watch) -> None:
+    def __init__(self, jetstream: JetStream, route: Route, schedules: Schedules, roster: Roster, watch: Watch) -> None:
         self._jetstream = jetstream
         self._route = route
+        self._schedules = schedules
         self._roster = roster
         self._watch = watch
 
@@ -193,7 +195,7 @@ class Administration:
         _log.warning("deleted an actor", event_name=event, actor=actor)
 
     async def delete_event(self, event: str, *, confirm: str) -> None:
-        """Delete an event's stream with all its messages and actors.
+        """Delete an event's stream with all its messages and actors, and its delayed emits.
 
         Args:
             event: Its name.
@@ -219,6 +221,7 @@ class Administration:
             await inspection.delete_stream(self._jetstream, stream)
             for consumer in consumers:
                 await self._route.remove(stream, consumer.name)
+            await self._schedules.remove(stream)
         _log.warning("deleted an event", event_name=event)
 
     def _see_that_it_is_not_in_the_file(self, name: str | tuple[str, str], what: str) -> None:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 
 from walnatsd.api.roster import Roster
+from walnatsd.api.scheduled import ScheduledEmits
 from walnatsd.broker.registration import Registered
 from walnatsd.emit.calls import DEFAULT_TIMEOUT_S, Answer, Calls
 from walnatsd.emit.emitter import Emitter
@@ -20,9 +21,10 @@ MAX_STREAM_UNDER_WAY = 1000
 class Events:
     """The use cases of the `Events` service and the HTTP address."""
 
-    def __init__(self, emitter: Emitter, calls: Calls, roster: Roster) -> None:
+    def __init__(self, emitter: Emitter, calls: Calls, scheduled: ScheduledEmits, roster: Roster) -> None:
         self._emitter = emitter
         self._calls = calls
+        self.scheduled = scheduled
         self._roster = roster
 
     async def emit(self, request: EmitRequest, *, deadline_s: float | None = None) -> Receipt:

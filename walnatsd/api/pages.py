@@ -29,6 +29,15 @@ def read_limit(text: str | None) -> int:
     return int(text)
 
 
+def check_limit(limit: int) -> int:
+    """Return the limit of a list.
+
+    Raises:
+        Refusal: INVALID_REQUEST: it is not from 1 to 500.
+    """
+    return read_limit(str(limit))
+
+
 def page_of(names: Sequence[T], *, limit: int, cursor: str | None) -> tuple[list[T], str | None]:
     """Cut a page out of a sorted list; gives it and the cursor of the next one.
 

@@ -72,6 +72,11 @@ class Route:
         self._doubt = False
         self._registered.set()
 
+    @property
+    def is_registered(self) -> bool:
+        """Whether the stream is there and it is known what the server can do."""
+        return self._registered.is_set()
+
     async def wait_registered(self) -> None:
         """Wait until the stream is there and it is known what the server can do."""
         await self._registered.wait()

@@ -19,6 +19,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from walnatsd.broker.envelope import DUE_AT, EVENT, put_back, set_aside
+from walnatsd.broker.errors import STREAM_NOT_FOUND, ApiError
+from walnatsd.broker.inspection import Stored, stored_message
 from walnatsd.broker.jetstream import JetStream
 from walnatsd.broker.own_streams import DUE, SCHEDULES, WORK
 from walnatsd.broker.publisher import Admission, Publisher
@@ -32,6 +34,8 @@ from walnatsd.payload.cloudevents import rfc3339
 DUE_CONSUMER = "due"
 DUE_ACK_WAIT_S = 20.0
 """How long what a killed sidecar had in its hands waits for another one; longer than storing is tried."""
+STUCK_AFTER_S = 60.0
+"""From when on a message that is due and not stored may be discarded: it has been tried several times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,30 @@ class DueMessage:
     header: Mapping[str, str]
     due_at: float | None
     """Seconds since the epoch; None where the message does not say it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scheduled:
+    """A message that waits for its time."""
+
+    event: str
+    uid: str
+    due_at: float
+    """Seconds since the epoch. Past where it can't be stored in the stream of its event."""
+    payload_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place in the list of messages for later."""
+
+    kind: int
+    """0 among those that are due, 1 among the others."""
+    sequence: int
+
+
+BEGIN = Place(0, 0)
+_PREFIXES = (DUE, SCHEDULES)
 
 
 class Schedules:
@@ -100,6 +128,81 @@ class Schedules:
             refusal.uid = uid
             raise
         return not ack.duplicate
+
+    async def after(self, stream: str, place: Place) -> tuple[Place, Scheduled] | None:
+        """Find the next message of an event that is not in its stream yet; those that are due come first.
+
+        Args:
+            stream: Name of the event's stream.
+            place: Behind which one; `BEGIN` for all of them.
+
+        Raises:
+            BrokerError: NATS did not answer.
+        """
+        for kind, prefix in enumerate(_PREFIXES):
+            sequence = place.sequence if kind == place.kind else 0
+            while kind >= place.kind:
+                which = {"seq": sequence + 1, "next_by_subj": f"{prefix}{stream}.*"}
+                stored = await stored_message(self._jetstream, WORK, which)
+                if stored is None:
+                    break
+                sequence = stored.sequence
+                if (scheduled := _read_scheduled(stored)) is not None:
+                    return Place(kind, sequence), scheduled
+        return None
+
+    async def cancel(self, stream: str, uid: str, *, now: float) -> bool:
+        """Cancel a message for later.
+
+        One that is due is on its way and can't be cancelled, unless it has been waiting for long: then it is stuck, and
+        goes.
+
+        Args:
+            stream: Name of the event's stream.
+            uid: The message's.
+            now: Seconds since the epoch.
+
+        Returns:
+            Whether there was one and it is cancelled now.
+
+        Raises:
+            BrokerError: NATS did not answer.
+        """
+        place = f"{stream}.{token(uid)}"
+        if await self._purge(f"{SCHEDULES}{place}"):
+            return True
+        due = await stored_message(self._jetstream, WORK, {"last_by_subj": f"{DUE}{place}"})
+        if due is None or now - due.stored_at < STUCK_AFTER_S:
+            return False
+        return await self._purge(f"{DUE}{place}")
+
+    async def remove(self, stream: str) -> None:
+        """Discard all messages for later of an event: it is deleted.
+
+        Raises:
+            BrokerError: NATS did not answer.
+        """
+        for prefix in _PREFIXES:
+            await self._purge(f"{prefix}{stream}.*")
+
+    async def _purge(self, subject: str) -> bool:
+        """Discard what is stored on a subject; say whether there was anything."""
+        try:
+            answer = await self._jetstream.request(f"STREAM.PURGE.{WORK}", {"filter": subject})
+        except ApiError as error:
+            if error.err_code != STREAM_NOT_FOUND:
+                raise
+            return False
+        return bool(answer.get("purged"))
+
+
+def _read_scheduled(stored: Stored) -> Scheduled | None:
+    """Read a message for later; None where it is another kind of schedule."""
+    uid, due_at = put_back(stored.headers).get(headers.MESSAGE_ID), _due_at(stored.headers)
+    event = stored.headers.get(EVENT)
+    if not uid or due_at is None or not event:
+        return None
+    return Scheduled(event, uid, due_at, len(stored.payload))
 
 
 def token(uid: str) -> str:

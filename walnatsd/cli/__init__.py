@@ -22,6 +22,7 @@ _COMMANDS = {
     "schema": "Print the JSON Schema of the config file.",
     "emit": "Emit an event through a running daemon.",
     "request": "Emit an event, and print what a responding actor answers.",
+    "scheduled": "List and cancel delayed emits.",
     "status": "Show how events and actors of a running daemon fare.",
     "actors": "Pause, resume and delete actors.",
     "events": "Delete events.",

@@ -23,11 +23,14 @@ admin_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-def ask(address: str, method: str, path: str, **query: str | int | None) -> Any:
-    """Call the daemon and give its answer, None where it has no body; print what is wrong and exit with 1 otherwise."""
+def ask(address: str, method: str, path: str, option: str = "--admin", /, **query: str | int | None) -> Any:
+    """Call the daemon and give its answer, None where it has no body; print what is wrong and exit with 1 otherwise.
+
+    `option` is the command's that names the address.
+    """
     given = {name: value for name, value in query.items() if value is not None}
     try:
-        status, answer = call(address, method, path + (f"?{urlencode(given)}" if given else ""), b"", {}, "--admin")
+        status, answer = call(address, method, path + (f"?{urlencode(given)}" if given else ""), b"", {}, option)
     except DaemonUnreachableError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(FAILED)

@@ -63,5 +63,8 @@ def command(
 def _in_words(status: int, answer: Mapping[str, Any]) -> str:
     if status >= 300:
         return refusal_in_words(answer)
+    if answer["scheduled"]:
+        told = "duplicate of one that is scheduled already" if answer["duplicate"] else "scheduled"
+        return f"{told}  uid {answer['uid']}"
     verb = "duplicate of" if answer["duplicate"] else "stored as"
     return f"{verb} {answer['stream']}/{answer['sequence']}  uid {answer['uid']}"

@@ -4,15 +4,16 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any, Never
 
 import grpc
-from google.protobuf.duration_pb2 import Duration
 from google.protobuf.json_format import MessageToDict
 
 from walnatsd.api.declarations import read_event
 from walnatsd.api.events import Events
+from walnatsd.api.pages import DEFAULT_LIMIT, check_limit
+from walnatsd.broker.schedules import Scheduled
 from walnatsd.emit.request import EmitRequest, Receipt
 from walnatsd.model.refusal import Reason, Refusal
 from walnatsd.servers.grpc_errors import refuse, status_of
-from walnatsd.servers.times import delay_s, instant
+from walnatsd.servers.times import duration_s, instant_s
 from walnatsd.v1 import events_pb2, events_pb2_grpc
 
 _ANSWER_SHARE, _ANSWER_LEAST_S, _ANSWER_MOST_S = 0.1, 0.02, 0.25
@@ -77,7 +78,7 @@ class EventsServicer(events_pb2_grpc.EventsServicer):
 
     async def Call(self, request: events_pb2.CallRequest, context: Context) -> events_pb2.CallResponse:  # noqa: N802
         """Store one message and wait for the first answer."""
-        timeout_s = _seconds(request.timeout) if request.HasField("timeout") else None
+        timeout_s = duration_s(request.timeout) if request.HasField("timeout") else None
         try:
             answer = await self._events.call(_read(request.emit), timeout_s=timeout_s, deadline_s=_time_left_s(context))
         except Refusal as refusal:
@@ -92,13 +93,27 @@ class EventsServicer(events_pb2_grpc.EventsServicer):
         """Not yet."""
         await refuse(context, not_yet("Monitor"))
 
-    async def ListScheduled(self, _request: object, context: Context) -> Never:  # noqa: N802
-        """Not yet."""
-        await refuse(context, not_yet("ListScheduled"))
+    async def ListScheduled(  # noqa: N802
+        self, request: events_pb2.ListScheduledRequest, context: Context
+    ) -> events_pb2.ListScheduledResponse:
+        """List the delayed emits of an event that are not due yet."""
+        try:
+            items, cursor = await self._events.scheduled.page(
+                request.event, limit=check_limit(request.limit or DEFAULT_LIMIT), cursor=request.cursor or None
+            )
+        except Refusal as refusal:
+            await refuse(context, refusal)
+        return events_pb2.ListScheduledResponse(items=map(_scheduled, items), next_cursor=cursor or "")
 
-    async def CancelScheduled(self, _request: object, context: Context) -> Never:  # noqa: N802
-        """Not yet."""
-        await refuse(context, not_yet("CancelScheduled"))
+    async def CancelScheduled(  # noqa: N802
+        self, request: events_pb2.CancelScheduledRequest, context: Context
+    ) -> events_pb2.CancelScheduledResponse:
+        """Cancel a delayed emit."""
+        try:
+            cancelled = await self._events.scheduled.cancel(request.event, request.uid)
+        except Refusal as refusal:
+            await refuse(context, refusal)
+        return events_pb2.CancelScheduledResponse(cancelled=cancelled)
 
 
 def _time_left_s(context: Context) -> float | None:
@@ -107,10 +122,6 @@ def _time_left_s(context: Context) -> float | None:
     if left_s is None:
         return None
     return max(0.0, left_s - min(max(left_s * _ANSWER_SHARE, _ANSWER_LEAST_S), _ANSWER_MOST_S))
-
-
-def _seconds(duration: Duration) -> float:
-    return duration.seconds + duration.nanos / 1e9
 
 
 def not_yet(method: str) -> Refusal:
@@ -131,10 +142,16 @@ def _read(request: events_pb2.EmitRequest) -> EmitRequest:
         uid=request.uid,
         trace_id=request.trace_id,
         headers=dict(request.headers),
-        delay_s=delay_s(request.delay) if request.HasField("delay") else None,
-        deliver_at=instant(request.deliver_at) if request.HasField("deliver_at") else None,
+        delay_s=duration_s(request.delay) if request.HasField("delay") else None,
+        deliver_at=instant_s(request.deliver_at) if request.HasField("deliver_at") else None,
         expected_last_sequence=request.expected_last_sequence if request.HasField("expected_last_sequence") else None,
     )
+
+
+def _scheduled(scheduled: Scheduled) -> events_pb2.Scheduled:
+    item = events_pb2.Scheduled(event=scheduled.event, uid=scheduled.uid)
+    item.deliver_at.FromMicroseconds(round(scheduled.due_at * 1e6))
+    return item
 
 
 def _response(receipt: Receipt) -> events_pb2.EmitResponse:

@@ -15,6 +15,7 @@ from walnatsd.servers.door import Guard, door
 from walnatsd.servers.http_operations import EMIT, EMIT_BATCH, LARGEST_SEQUENCE, REQUEST, SCHEMAS
 from walnatsd.servers.openapi import serve_description
 from walnatsd.servers.operations import Handler, serve
+from walnatsd.servers.scheduled import serve_scheduled
 from walnatsd.servers.times import read_delay, read_instant
 
 MAX_BODY_BYTES = 64 << 20
@@ -47,8 +48,7 @@ def http_app(events: Events, guard: Guard) -> web.Application:
     serve(app, REQUEST, call)
     event = "/v1/events/{event:[^/]+}"
     app.router.add_get(f"{event}/monitor", _not_yet("the live feed"), allow_head=False)
-    app.router.add_get(f"{event}/scheduled", _not_yet("listing delayed emits"), allow_head=False)
-    app.router.add_delete(f"{event}/scheduled/{{uid}}", _not_yet("cancelling delayed emits"))
+    serve_scheduled(app, events.scheduled)
     serve_description(app, "walnatsd", SCHEMAS)
     return app
 

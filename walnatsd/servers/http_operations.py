@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from walnatsd.api.events import MAX_BATCH_BYTES, MAX_BATCH_ITEMS
+from walnatsd.api.pages import DEFAULT_LIMIT, MAX_LIMIT
 from walnatsd.emit.calls import DEFAULT_TIMEOUT_S, LONGEST_TIMEOUT_S
 from walnatsd.model.refusal import Reason
 from walnatsd.payload.event_json import BATCH_TYPE, STRUCTURED_TYPE
@@ -69,6 +70,13 @@ _EMIT_REASONS = (
     Reason.SERVER_VERSION,
     Reason.NOT_SUPPORTED,
 )
+_SCHEDULED_REASONS = (
+    Reason.UNKNOWN_EVENT,
+    Reason.INVALID_NAME,
+    Reason.NATS_UNAVAILABLE,
+    Reason.NATS_ERROR,
+    Reason.SERVER_VERSION,
+)
 _RECEIPT: Schema = {"$ref": "#/components/schemas/Receipt"}
 
 EMIT = Operation(
@@ -133,6 +141,45 @@ REQUEST = Operation(
         Reason.STOPPING,
     ),
 )
+LIST_SCHEDULED = Operation(
+    name="list-scheduled",
+    method="GET",
+    path="/v1/events/{event}/scheduled",
+    summary="List the delayed emits of an event that are not due yet",
+    description="In the order in which they were emitted; first come those that are due and can't be stored.",
+    parameters=(
+        _EVENT,
+        Parameter(
+            "limit",
+            "query",
+            f"At most so many; {DEFAULT_LIMIT} where not given.",
+            {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT},
+        ),
+        Parameter("cursor", "query", "The `next_cursor` of the page before."),
+    ),
+    answers={200: Answer("A page of them.", schema={"$ref": "#/components/schemas/ScheduledPage"})},
+    reasons=_SCHEDULED_REASONS,
+)
+CANCEL_SCHEDULED = Operation(
+    name="cancel-scheduled",
+    method="DELETE",
+    path="/v1/events/{event}/scheduled/{uid}",
+    summary="Cancel a delayed emit",
+    description="One that is due is on its way, and can't be cancelled.",
+    parameters=(_EVENT, Parameter("uid", "path", "Its uid.", _UID)),
+    answers={
+        200: Answer(
+            "Whether there was one and it is cancelled now.",
+            schema={
+                "type": "object",
+                "properties": {"cancelled": {"type": "boolean"}},
+                "required": ["cancelled"],
+                "additionalProperties": False,
+            },
+        )
+    },
+    reasons=(*_SCHEDULED_REASONS, Reason.INVALID_UID),
+)
 
 _TEXT: Schema = {"type": "string", "minLength": 1}
 SCHEMAS: Mapping[str, Schema] = {
@@ -173,6 +220,31 @@ SCHEMAS: Mapping[str, Schema] = {
             }
         },
         "required": ["items"],
+        "additionalProperties": False,
+    },
+    "ScheduledPage": {
+        "type": "object",
+        "properties": {
+            "items": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "properties": {
+                        "event": {"type": "string"},
+                        "uid": _UID,
+                        "deliver_at": {
+                            "type": "string",
+                            "format": "date-time",
+                            "description": "When it is due; past where it can't be stored.",
+                        },
+                    },
+                    "required": ["event", "uid", "deliver_at"],
+                    "additionalProperties": False,
+                },
+            },
+            "next_cursor": {"type": ["string", "null"], "description": "Where to go on; null on the last page."},
+        },
+        "required": ["items", "next_cursor"],
         "additionalProperties": False,
     },
     "CloudEvent": {

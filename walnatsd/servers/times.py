@@ -16,15 +16,15 @@ _RFC_3339 = re.compile(
 )  # section 5.6
 
 
-def delay_s(duration: Duration) -> float:
-    """Read a delay, in seconds; NaN where it is malformed."""
+def duration_s(duration: Duration) -> float:
+    """Read a duration, in seconds; NaN where it is malformed."""
     seconds, nanos = duration.seconds, duration.nanos
     if abs(nanos) >= _NANOSECONDS or seconds * nanos < 0:
         return math.nan
     return float(seconds + nanos / _NANOSECONDS)
 
 
-def instant(timestamp: Timestamp) -> float:
+def instant_s(timestamp: Timestamp) -> float:
     """Read a time, in seconds since the epoch; NaN where it is malformed."""
     if not 0 <= timestamp.nanos < _NANOSECONDS:
         return math.nan
