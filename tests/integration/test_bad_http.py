@@ -53,8 +53,12 @@ async def test_malformed_http_is_answered_with_400_in_words(nats) -> None:
     async with running(config_text(nats.url, events=[{"name": "counts"}])) as sidecar:
         await keep_messages(nats)
         for raw, words in MALFORMED:
-            status, _, body = await send(sidecar, raw)
-            assert (status, words in body.decode()) == (400, True), (raw[:200], status, body)
+            status, headers, body = await send(sidecar, raw)
+            told = json.loads(body)
+            assert (status, headers["content-type"]) == (400, "application/problem+json"), (raw[:200], status, body)
+            assert (told["status"], told["reason"], told["maybe_stored"]) == (400, "INVALID_REQUEST", False)
+            assert words in told["detail"], (raw[:200], told)
+            assert "\n" not in told["detail"]
         await sidecar.emit("counts", "good")
     assert [payload for payload, _ in await stored(nats)] == [b"good"]
 

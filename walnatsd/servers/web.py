@@ -7,6 +7,9 @@ from collections.abc import AsyncIterator, Callable
 from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
+from walnatsd.api.errors import TABLE
+from walnatsd.model.refusal import Reason, Refusal
+from walnatsd.servers.door import refused
 from walnatsd.servers.sockets import bound_address, open_socket
 
 LEAST_S = 0.01
@@ -23,6 +26,40 @@ def _is_our_fault(record: logging.LogRecord) -> bool:
 _log.addFilter(_is_our_fault)
 
 
+class _Protocol(web.RequestHandler):
+    """Tells in problem details what is no good HTTP; aiohttp does it in plain text."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what can't be parsed. Raises ConnectionError where an answer has begun already."""
+        plain = super().handle_error(request, status, exc, message)
+        if status != TABLE[Reason.INVALID_REQUEST].http:
+            return plain
+        why = " ".join((message or str(exc)).removeprefix("400, message:").split())
+        answer = refused(Refusal(Reason.INVALID_REQUEST, f"this is no good HTTP: {why[:500]}"))
+        answer.force_close()
+        return answer
+
+
+class _Server(web.Server):
+    def __call__(self) -> web.RequestHandler:
+        return _Protocol(self, loop=self._loop, **self._kwargs)
+
+
+class _Runner(web.AppRunner):
+    async def _make_server(self) -> web.Server:
+        plain = await super()._make_server()
+        options = plain._kwargs  # noqa: SLF001 - as the application made them
+        return _Server(plain.request_handler, request_factory=plain.request_factory, **options)
+
+
 @contextlib.asynccontextmanager
 async def serve_web(
     name: str, listen: str, app: web.Application, *, stop_within_s: Callable[[], float]
@@ -35,7 +72,7 @@ async def serve_web(
         ListenError: The address can't be listened on.
     """
     listening = open_socket(name, listen)
-    runner = web.AppRunner(
+    runner = _Runner(
         app,
         access_log=None,
         logger=_log,
