@@ -259,3 +259,10 @@ async def test_what_is_missing_and_may_not_be_created_makes_the_daemon_not_ready
         await until(sidecar.is_ready)
         await sidecar.emit("counts", "7")
         await receiver.wait_for(1)
+
+
+@pytest.mark.parametrize("server", ["127.0.0.1:{port}", "localhost:{port}", "nats://localhost:{port}/"])
+async def test_a_server_may_be_named_without_a_scheme(nats, server) -> None:
+    text = config_text("", nats={"servers": [server.format(port=nats.port)]}, events=[{"name": "counts"}])
+    async with running(text) as sidecar:
+        await sidecar.emit("counts", "1")

@@ -117,6 +117,10 @@ def test_a_duplicate_key_is_an_error_even_with_the_same_value(text, problem) -> 
         ("nats: {manage: {create: maybe}}", "nats.manage.create: should be true or false; this is 'maybe' (line 1)"),
         ("nats: {servers: nats://h}", "nats.servers: should be a list, not text (line 1)"),
         ("nats: {servers: []}", "nats.servers: should have at least one item (line 1)"),
+        ("nats: {servers: [a/b]}",
+         "nats.servers[0]: write an address like nats://127.0.0.1:4222, or tls://, ws://, wss://; this is 'a/b' (line 1)"),
+        ("nats: {servers: [a, 'ws://b']}",
+         "nats: servers are reached over WebSockets (ws://, wss://) or without, not both at once (line 1)"),
         ("nats: {embedded: 5}", "nats.embedded: write true, false or {data_dir: PATH, port: NUMBER}; this is 5 (line 1)"),
         ("events: [{name: e, duplicate_window: 8d, limits: {age: 7d}}]",
          "events[0]: duplicate_window (691200s) must not be above limits.age (604800s) (line 1)"),
@@ -246,3 +250,27 @@ def test_the_file_in_the_working_directory_is_used_where_none_is_named(tmp_path,
 def test_a_boolean_is_no_number(text: str) -> None:
     with pytest.raises(ConfigError, match="write a whole number; this is true"):
         load_text(text, file=None, environ={})
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("grpc: {listen: '127.0.0.1:7521'}",
+         "http.listen: 127.0.0.1:7521 is taken by grpc.listen; give one of them another address"),
+        ("admin: {listen: 'localhost:7520'}",
+         "admin.listen: localhost:7520 is taken by grpc.listen; give one of them another address (line 1)"),
+        ("monitoring: {listen: '0.0.0.0:7522'}",
+         "monitoring.listen: 0.0.0.0:7522 is taken by admin.listen; give one of them another address (line 1)"),
+        ("http: {listen: 'unix:a.sock'}\nadmin: {listen: 'unix:./a.sock'}",
+         "admin.listen: unix:/folder/a.sock is taken by http.listen; give one of them another address (line 2)"),
+        ("nats: {embedded: {port: 7520}}",
+         "grpc.listen: 127.0.0.1:7520 is taken by nats.embedded.port; give one of them another address"),
+    ],
+)  # fmt: skip
+def test_two_parts_that_would_listen_in_one_place_are_a_problem(text, problem) -> None:
+    assert problems_of(text) == [problem]
+
+
+def test_free_ports_and_other_interfaces_do_not_clash() -> None:
+    load_text("http: {listen: '127.0.0.1:0'}\nadmin: {listen: '127.0.0.1:0'}", file=None, environ={})
+    load_text("grpc: {listen: '127.0.0.1:7000'}\nhttp: {listen: '[::1]:7000'}", file=None, environ={})

@@ -72,3 +72,11 @@ def test_warnings_as_json(tmp_path) -> None:
     assert ended.stdout.startswith(
         '{"warnings": [{"path": "events[0].limits", "line": 2, "message": "the event has no limits'
     )
+
+
+def test_servers_beside_an_embedded_one_are_said_to_be_unused(tmp_path) -> None:
+    text = "nats:\n  embedded: true\n  servers: [nats.example]"
+    assert warnings(text, tmp_path) == [
+        "warning: nats.servers: not used: nats.embedded starts a server of its own; remove one of them (line 3)"
+    ]
+    assert warnings("nats: {embedded: true}", tmp_path) == []

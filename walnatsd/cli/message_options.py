@@ -8,6 +8,7 @@ from urllib.parse import quote, urlencode
 import click
 
 from walnatsd.cli.http_client import DEFAULT_HTTP
+from walnatsd.model.headers import check_text, is_token
 
 uid_option = click.option("--uid", help="Deduplication id; generated where not given.")
 trace_option = click.option("--trace-id", help="Trace id handed to the actors.")
@@ -40,6 +41,12 @@ def http_headers(content_type: str, headers: Iterable[str]) -> dict[str, str]:
         name, equals, value = header.partition("=")
         if not equals or not name:
             raise click.BadParameter(f"write a header as KEY=VALUE, not {header!r}", param_hint="--header")
+        if not is_token(name):
+            raise click.BadParameter(f"{name!r} is no name of a header", param_hint="--header")
+        try:
+            check_text(value)
+        except ValueError as error:
+            raise click.BadParameter(f"the value of {name} {error}", param_hint="--header") from None
         if name.lower() == "content-type":
             sent["Content-Type"] = value
             continue

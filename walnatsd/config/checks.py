@@ -9,8 +9,9 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from walnatsd.config.listen import Tcp, parse_address
+from walnatsd.config.listen import Tcp, Unix, parse_address
 from walnatsd.config.problems import Location, Problem
+from walnatsd.config.settings import Admin, Config, Grpc, Http, Monitoring
 from walnatsd.model.actor import Actor
 from walnatsd.model.names import stream_name
 from walnatsd.payload.filter import Filter
@@ -111,6 +112,32 @@ def listens_safely(data: object) -> Iterator[Problem]:
                     f"{address} can be reached from other machines and nothing asks who calls; listen on loopback or a "
                     "Unix socket, or set auth.allow_insecure_listen: true",
                 )
+
+
+def addresses_differ(config: Config) -> Iterator[Problem]:
+    """Find addresses that can't be listened on because another part listens there; port 0 is any free one."""
+    taken: dict[tuple[str, str], str] = {}
+    if config.nats.embedded is not None:
+        taken["127.0.0.1", str(config.nats.embedded.port)] = "nats.embedded.port"
+    for section in ("grpc", "http", "admin", "monitoring"):
+        settings: Grpc | Http | Admin | Monitoring | None = getattr(config, section)
+        if settings is None:
+            continue
+        address = parse_address(settings.listen)
+        if isinstance(address, Tcp) and address.port == 0:
+            continue
+        place = (address.path, "") if isinstance(address, Unix) else (_host(address.host), str(address.port))
+        for other, name in taken.items():
+            if place[1] == other[1] and (place[0] == other[0] or (place[1] and _EVERYWHERE & {place[0], other[0]})):
+                yield Problem((section, "listen"), f"{address} is taken by {name}; give one of them another address")
+        taken[place] = f"{section}.listen"
+
+
+_EVERYWHERE = {"0.0.0.0", "::"}
+
+
+def _host(host: str) -> str:
+    return "127.0.0.1" if host == "localhost" else host
 
 
 def expressions_compile(actor: Actor, location: Location) -> Iterator[Problem]:

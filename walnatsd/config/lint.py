@@ -15,6 +15,8 @@ _LONGEST_SANE_AGE_S = 1e9  # 31 years: somebody wrote milliseconds or nanosecond
 
 def lint(config: Config) -> Iterator[Problem]:
     """Find what is unwise, in the order of events and actors."""
+    if config.nats.embedded is not None and "servers" in config.nats.model_fields_set:
+        yield Problem(("nats", "servers"), "not used: nats.embedded starts a server of its own; remove one of them")
     for index, event in enumerate(config.events):
         at: Location = ("events", index)
         yield from _named("event", event.name, event.name.split("."), at)

@@ -109,7 +109,9 @@ def load_text(
         problems += translate([*errors, *_broken_rules_of_declarations(data, errors)], data, Config)
     else:
         problems += what_is_unusable_in_declarations(config, values)
-        problems += () if declarations_only else what_is_unusable(config, values)
+        if not declarations_only:
+            problems += what_is_unusable(config, values)
+            problems += checks.addresses_differ(config)
     problems += checks.declarations_fit(data)
     problems += checks.listens_safely(data)
     problems += checks.not_supported_yet(data)

@@ -65,10 +65,14 @@ def _spell_out(embedded: object) -> object:
         raise ValueError("write true, false or {data_dir: PATH, port: NUMBER}") from None
 
 
+_WEB_SOCKETS = {"ws", "wss"}
+
+
 def _check_server(server: str) -> str:
     try:
         parts = urlsplit(server if "://" in server else f"nats://{server}")
-        fits = parts.scheme in {"nats", "tls", "ws", "wss"} and bool(parts.hostname) and parts.port != 0
+        fits = parts.scheme in {"nats", "tls"} | _WEB_SOCKETS and bool(parts.hostname) and parts.port != 0
+        fits = fits and (parts.scheme in _WEB_SOCKETS or parts.path in {"", "/"})
     except ValueError:
         fits = False
     if not fits or any(character <= " " for character in server):
@@ -127,6 +131,13 @@ class Nats(Declared):
         if self.embedded is None:
             return self
         return self.model_copy(update={"servers": (f"nats://127.0.0.1:{self.embedded.port}",)})
+
+    @model_validator(mode="after")
+    def _one_transport(self) -> "Nats":
+        schemes = [urlsplit(server).scheme if "://" in server else "nats" for server in self.servers]
+        if len({scheme in _WEB_SOCKETS for scheme in schemes}) > 1:
+            raise ValueError("servers are reached over WebSockets (ws://, wss://) or without, not both at once")
+        return self
 
     @model_validator(mode="after")
     def _one_identity(self) -> "Nats":
