@@ -118,8 +118,7 @@ async def test_a_stream_whose_results_nobody_takes_is_not_read_without_end() -> 
     read = 0
 
     class Emitter:
-        async def emit(self, request: EmitRequest, *, deadline_s: float | None) -> Receipt:
-            assert deadline_s is None
+        async def emit(self, request: EmitRequest) -> Receipt:
             return Receipt(request.uid, "counts", 1, False)
 
     async def endless() -> AsyncIterator[EmitRequest]:

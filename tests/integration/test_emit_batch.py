@@ -1,11 +1,16 @@
 """EmitBatch: stored in order, one result per item, the good ones whatever the others are."""
 
+import asyncio
+import contextlib
+
 import grpc
 import pytest
 
-from support.daemon import config_text, running
+from support.daemon import Sidecar, config_text, running
 from support.grpc_calls import refused, refused_status, stubs
 from support.streams import keep_messages, stored
+from support.waiting import until
+from walnatsd.broker import publisher
 from walnatsd.v1 import events_pb2
 
 
@@ -94,3 +99,54 @@ async def test_items_beyond_what_may_be_in_flight_are_busy_and_the_others_stored
     assert [result.WhichOneof("result") for result in answer.items] == ["ok"] * 10 + ["error"] * 5
     assert {refused_status(result.error).reason for result in answer.items[10:]} == {"BUSY"}
     assert len(await stored(nats)) == 10
+
+
+async def test_a_batch_under_way_when_nats_hangs_for_a_while_is_stored_once_and_in_order(nats, monkeypatch) -> None:
+    monkeypatch.setattr(publisher, "ACK_TIMEOUT_S", 0.3)
+    async with running(config(nats)) as sidecar, stubs(sidecar.grpc) as calls:
+        await keep_messages(nats)
+        async with nats.frozen():
+            answering = asyncio.ensure_future(
+                calls.events.EmitBatch(batch(*(item(payload=b"%d" % n) for n in range(50))))
+            )
+            await asyncio.wait([answering], timeout=1)  # all first tries have failed by then
+            assert not answering.done()
+        answer = await answering
+    assert [result.ok.sequence for result in answer.items] == list(range(1, 51))
+    assert not any(result.ok.duplicate for result in answer.items)
+    assert [int(payload) for payload, _ in await stored(nats)] == list(range(50))
+
+
+async def test_a_batch_waits_for_nats_no_longer_than_one_emit_and_says_of_each_item_that_it_may_be_stored(nats) -> None:
+    text = config_text(nats.url, events=[{"name": "counts"}], emit={"timeout": 6})
+    async with running(text) as sidecar, stubs(sidecar.grpc) as calls:
+        await keep_messages(nats)
+        async with nats.frozen(), asyncio.timeout(15):
+            answer = await calls.events.EmitBatch(batch(*[item()] * 20))
+        told = [refused_status(result.error) for result in answer.items]
+    assert {(each.code, each.reason, each.maybe_stored) for each in told} == {("UNAVAILABLE", "NATS_UNAVAILABLE", True)}
+    assert all("within 6 s" in each.message for each in told)
+
+
+async def test_a_caller_that_leaves_takes_up_no_room(nats) -> None:
+    text = config_text(nats.url, events=[{"name": "counts"}], emit={"max_in_flight": 10})
+    async with running(text) as sidecar, stubs(sidecar.grpc) as calls:
+        await keep_messages(nats)
+        async with nats.frozen():
+            leaving = asyncio.ensure_future(calls.events.EmitBatch(batch(*[item()] * 10)))
+
+            async def is_full() -> bool:
+                [result] = (await calls.events.EmitBatch(batch(item()))).items
+                return refused_status(result.error).reason == "BUSY"
+
+            await until(is_full)
+            leaving.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await leaving
+            await until(lambda: cancelled(sidecar))
+        answer = await calls.events.EmitBatch(batch(*[item()] * 10))
+    assert all(result.HasField("ok") for result in answer.items)
+
+
+async def cancelled(sidecar: Sidecar) -> bool:
+    return (await sidecar.metrics()).get('walnatsd_emits_total{event="counts",outcome="cancelled"}') == 10

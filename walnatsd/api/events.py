@@ -54,7 +54,7 @@ class Events:
                 f"{len(requests)} items and {size} bytes",
             )
 
-        return await asyncio.gather(*(self._try_emit(request, deadline_s) for request in requests))
+        return await self._emitter.emit_all(requests, deadline_s=deadline_s)
 
     async def emit_stream(self, requests: AsyncIterator[EmitRequest]) -> AsyncIterator[Receipt | Refusal]:
         """Store messages as they arrive, sent in order; one result per request, in order.
@@ -66,7 +66,7 @@ class Events:
         async def read() -> None:
             try:
                 async for request in requests:
-                    await under_way.put(asyncio.create_task(self._try_emit(request, None)))
+                    await under_way.put(asyncio.create_task(self._try_emit(request)))
             finally:
                 await under_way.put(None)
 
@@ -81,9 +81,9 @@ class Events:
                 if (task := under_way.get_nowait()) is not None:
                     task.cancel()
 
-    async def _try_emit(self, request: EmitRequest, deadline_s: float | None) -> Receipt | Refusal:
+    async def _try_emit(self, request: EmitRequest) -> Receipt | Refusal:
         try:
-            return await self._emitter.emit(request, deadline_s=deadline_s)
+            return await self._emitter.emit(request)
         except Refusal as refusal:
             return refusal
 

@@ -10,7 +10,7 @@ import orjson
 
 from walnatsd.broker.connection import Connection
 from walnatsd.broker.errors import BrokerError, NoReplyError, NoRespondersError, NotConnectedError
-from walnatsd.broker.wire import head_of
+from walnatsd.broker.wire import Frame, head_of
 from walnatsd.model import headers
 from walnatsd.model.refusal import Reason, Refusal
 
@@ -68,6 +68,15 @@ class Room:
             )
 
 
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A message whose first try is under way."""
+
+    reply: asyncio.Future[Frame]
+    deadline: float
+    """When to give up, by the loop's clock."""
+
+
 Admission = Callable[[bool], Awaitable[None]]
 """Awaited before each try to store something, with whether it is another one; raises Refusal where it must not be made, and
 BrokerError where nobody can tell now."""
@@ -88,6 +97,27 @@ class Publisher:
         self._on_no_stream = on_no_stream
         self._draw = draw
 
+    def begin(
+        self, subject: str, payload: bytes, header: Mapping[str, str], *, budget_s: float, room: Room | None = None
+    ) -> Begun | None:
+        """Send a message without waiting, so that many can be under way without a task for each; `publish` must follow.
+
+        Returns:
+            What `publish` goes on with; None where nothing was sent, because NATS is away or there is little time.
+
+        Raises:
+            Refusal: TOO_LARGE; nothing was sent.
+        """
+        if budget_s < ACK_TIMEOUT_S:
+            return None
+        head = _head_of(header)
+        self._see_that_it_fits(subject, len(head) + len(payload), header[headers.MESSAGE_ID], room)
+        try:
+            reply = self._connection.ask(subject, payload, head=head, timeout_s=ACK_TIMEOUT_S)
+        except NotConnectedError:
+            return None
+        return Begun(reply, asyncio.get_running_loop().time() + budget_s)
+
     async def publish(
         self,
         subject: str,
@@ -98,6 +128,7 @@ class Publisher:
         find_gate: Callable[[], asyncio.Event | None] = lambda: None,
         admit: Admission | None = None,
         room: Room | None = None,
+        begun: Begun | None = None,
     ) -> PubAck:
         """Store a message.
 
@@ -109,21 +140,20 @@ class Publisher:
             find_gate: Gives what has to be waited for before anything is sent; None where nothing has to.
             admit: Whether each try may be made; None where all may.
             room: How large the stream can get, where that is known.
+            begun: What `begin` gave for this message, of which every try may be made.
 
         Raises:
             Refusal: It was not stored, or nobody knows (`maybe_stored`).
         """
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + budget_s
-        uid = header.get(headers.MESSAGE_ID, "")
-        # nats-server 2.10 looks for the name anywhere in the block, and gives up where it finds it inside something else
-        head = head_of({headers.MESSAGE_ID: uid} | dict(header))
+        deadline = loop.time() + budget_s if begun is None else begun.deadline
+        uid = header[headers.MESSAGE_ID]
         pause_s = FIRST_PAUSE_S
         maybe_stored = again = False
         why = "there was no time to try"
         while True:
             left_s = deadline - loop.time()
-            if left_s <= 0:
+            if left_s <= 0 and begun is None:
                 raise Refusal(
                     Reason.NATS_UNAVAILABLE,
                     f"not confirmed by NATS within {budget_s:g} s: {why}",
@@ -131,7 +161,7 @@ class Publisher:
                     maybe_stored=maybe_stored,
                     retry_after_s=LONGEST_PAUSE_S,
                 )
-            if (gate := find_gate()) is not None:
+            if (gate := None if begun is not None else find_gate()) is not None:
                 why = "the event and its actors are not registered in NATS yet"
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(left_s):
@@ -140,8 +170,8 @@ class Publisher:
             try:
                 if admit is not None:
                     await _ask(admit, again=again, timeout_s=left_s)
-                again = True
-                ack = await self._attempt(subject, payload, head, min(left_s, ACK_TIMEOUT_S), uid, room)
+                again, first, begun = True, begun, None
+                ack = await self._attempt(first, subject, payload, header, min(left_s, ACK_TIMEOUT_S), room)
             except NotConnectedError as error:
                 why = str(error)
                 with contextlib.suppress(TimeoutError):
@@ -160,18 +190,19 @@ class Publisher:
             pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
 
     async def _attempt(
-        self, subject: str, payload: bytes, head: bytes, timeout_s: float, uid: str, room: Room | None
+        self,
+        begun: Begun | None,
+        subject: str,
+        payload: bytes,
+        header: Mapping[str, str],
+        timeout_s: float,
+        room: Room | None,
     ) -> PubAck:
-        size = len(head) + len(payload)
-        if self._connection.is_connected and size > self._connection.max_payload:
-            # the server would close the connection: the library checks the payload alone
-            raise Refusal(
-                Reason.TOO_LARGE,
-                f"headers and payload have {size} bytes, the NATS server takes {self._connection.max_payload} (max_payload)",
-                uid=uid,
-            )
-        if room is not None:
-            room.check(subject, size, uid)
+        uid = header[headers.MESSAGE_ID]
+        if begun is not None:
+            return _read(await begun.reply, uid)
+        head = _head_of(header)
+        self._see_that_it_fits(subject, len(head) + len(payload), uid, room)
         request = self._connection.request(subject, payload, head=head, timeout_s=timeout_s)
         if timeout_s < ACK_TIMEOUT_S:  # the caller's deadline is near: on the dot, not when late replies are swept
             try:
@@ -181,10 +212,30 @@ class Publisher:
                 raise NoReplyError("NATS did not answer in time") from None
         else:
             frame = await request
-        answer = orjson.loads(frame.payload)
-        if error := answer.get("error"):
-            raise _translate(error, uid)
-        return PubAck(answer["stream"], answer["seq"], answer.get("duplicate", False))
+        return _read(frame, uid)
+
+    def _see_that_it_fits(self, subject: str, size: int, uid: str, room: Room | None) -> None:
+        if self._connection.is_connected and size > self._connection.max_payload:
+            # the server would close the connection: the library checks the payload alone
+            raise Refusal(
+                Reason.TOO_LARGE,
+                f"headers and payload have {size} bytes, the NATS server takes {self._connection.max_payload} (max_payload)",
+                uid=uid,
+            )
+        if room is not None:
+            room.check(subject, size, uid)
+
+
+def _head_of(header: Mapping[str, str]) -> bytes:
+    # nats-server 2.10 looks for the name anywhere in the block, and gives up where it finds it inside something else
+    return head_of({headers.MESSAGE_ID: header[headers.MESSAGE_ID]} | dict(header))
+
+
+def _read(frame: Frame, uid: str) -> PubAck:
+    answer = orjson.loads(frame.payload)
+    if error := answer.get("error"):
+        raise _translate(error, uid)
+    return PubAck(answer["stream"], answer["seq"], answer.get("duplicate", False))
 
 
 async def _ask(admit: Callable[[bool], Awaitable[None]], *, again: bool, timeout_s: float) -> None:

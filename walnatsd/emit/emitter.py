@@ -2,8 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
+from walnatsd.broker.publisher import Begun
 from walnatsd.config.settings import Emit as Settings
 from walnatsd.emit.outgoing import Outgoing
 from walnatsd.emit.request import EmitRequest, Receipt, given_uid, stored_headers, uid_of
@@ -21,6 +24,26 @@ MAX_BYTES_IN_FLIGHT = 256 << 20
 """Bounds the memory of emits that wait for JetStream, whatever their number."""
 BUSY_RETRY_AFTER_S = 1.0
 UNKNOWN = "(unknown)"
+
+
+@dataclass(slots=True)
+class _Emit:
+    """An emit on its way."""
+
+    label: str
+    budget_s: float
+    started: float
+    """By `time.perf_counter`, for the loop's clock stands still within a turn."""
+    outgoing: Outgoing | None = None
+    """What has its room among those in flight."""
+    begun: Begun | None = None
+    """What is under way already."""
+    refusal: Refusal | None = None
+
+    @property
+    def has_left(self) -> bool:
+        """Whether nothing but the answer has to be waited for."""
+        return self.begun is not None or self.refusal is not None
 
 
 class Emitter:
@@ -70,12 +93,58 @@ class Emitter:
         Raises:
             Refusal: It was not stored, or nobody knows (`maybe_stored`).
         """
-        started = time.perf_counter()  # the loop's clock stands still within a turn
+        return await self._end(self._begin(request, deadline_s))
+
+    async def emit_all(
+        self, requests: Sequence[EmitRequest], *, deadline_s: float | None = None
+    ) -> list[Receipt | Refusal]:
+        """Store many messages, sent in order; one result per request, in order.
+
+        What can leave at once does so before anything is waited for, and costs no task of its own.
+        """
+        emits = [self._begin(request, deadline_s) for request in requests]
+        left = deque(emit for emit in emits if emit.has_left)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                later = {
+                    id(emit): tasks.create_task(self._try_end(emit), name=f"emit/{emit.label}")
+                    for emit in emits
+                    if not emit.has_left
+                }
+                results = []
+                for emit in emits:
+                    if emit.has_left:
+                        left.popleft()
+                        results.append(await self._try_end(emit))
+                    else:
+                        results.append(await later[id(emit)])
+        finally:
+            for emit in left:  # the caller has gone
+                self._give_up(emit)
+        return results
+
+    def _begin(self, request: EmitRequest, deadline_s: float | None) -> "_Emit":
+        """Check a request, and send it where nothing has to be waited for before."""
         event = self._find_event(request.event)
-        label = event.name if event is not None else UNKNOWN
+        budget_s = self._settings.timeout if deadline_s is None else min(deadline_s, self._settings.timeout)
+        emit = _Emit(event.name if event is not None else UNKNOWN, budget_s, time.perf_counter())
+        try:
+            outgoing = self._prepare(request, event)
+            self._take_room(outgoing)
+            emit.outgoing = outgoing
+            emit.begun = self._store.begin(outgoing, budget_s=budget_s)
+        except Refusal as refusal:
+            emit.refusal = refusal
+        return emit
+
+    async def _end(self, emit: "_Emit") -> Receipt:
+        """See an emit through: give what became of it, and count it."""
         outcome = "cancelled"
         try:
-            receipt = await self._emit(request, event, deadline_s)
+            if emit.refusal is not None:
+                raise emit.refusal
+            assert emit.outgoing is not None
+            receipt = await self._store.store(emit.outgoing, budget_s=emit.budget_s, begun=emit.begun)
         except Refusal as refusal:
             outcome = refusal.reason
             raise
@@ -83,13 +152,25 @@ class Emitter:
             outcome = "duplicate" if receipt.duplicate else "scheduled" if receipt.scheduled else "stored"
             return receipt
         finally:
-            self._metrics.emits(label, outcome).inc()
-            self._metrics.emit_seconds(label, outcome).observe(time.perf_counter() - started)
+            self._conclude(emit, outcome)
 
-    async def _emit(self, request: EmitRequest, event: Event | None, deadline_s: float | None) -> Receipt:
-        outgoing = self._prepare(request, event)
-        budget_s = self._settings.timeout if deadline_s is None else min(deadline_s, self._settings.timeout)
-        return await self._store_if_there_is_room(outgoing, budget_s)
+    async def _try_end(self, emit: "_Emit") -> Receipt | Refusal:
+        try:
+            return await self._end(emit)
+        except Refusal as refusal:
+            return refusal
+
+    def _give_up(self, emit: "_Emit") -> None:
+        """Wait no more for an emit that has left."""
+        if emit.begun is not None:
+            emit.begun.reply.cancel()
+        self._conclude(emit, "cancelled")
+
+    def _conclude(self, emit: "_Emit", outcome: str) -> None:
+        if emit.outgoing is not None:
+            self._give_room_back(emit.outgoing)
+        self._metrics.emits(emit.label, outcome).inc()
+        self._metrics.emit_seconds(emit.label, outcome).observe(time.perf_counter() - emit.started)
 
     def _prepare(self, request: EmitRequest, event: Event | None) -> Outgoing:
         """Check a request and encode it: what comes out may be stored, now or later."""
@@ -110,7 +191,7 @@ class Emitter:
         except SchemaError as error:
             raise Refusal(Reason.SCHEMA, str(error), uid=uid) from None
 
-    async def _store_if_there_is_room(self, outgoing: Outgoing, budget_s: float) -> Receipt:
+    def _take_room(self, outgoing: Outgoing) -> None:
         size = len(outgoing.payload)
         if self._in_flight >= self._settings.max_in_flight or self._bytes_in_flight + size > MAX_BYTES_IN_FLIGHT:
             raise Refusal(
@@ -122,13 +203,12 @@ class Emitter:
         self._in_flight += 1
         self._bytes_in_flight += size
         self._idle.clear()
-        try:
-            return await self._store.store(outgoing, budget_s=budget_s)
-        finally:
-            self._in_flight -= 1
-            self._bytes_in_flight -= size
-            if not self._in_flight:
-                self._idle.set()
+
+    def _give_room_back(self, outgoing: Outgoing) -> None:
+        self._in_flight -= 1
+        self._bytes_in_flight -= len(outgoing.payload)
+        if not self._in_flight:
+            self._idle.set()
 
     async def wait_idle(self) -> None:
         """Wait until no emit waits for JetStream."""

@@ -1,6 +1,6 @@
 """What a caller asks to be stored, and whether it may be."""
 
-import uuid
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -54,7 +54,7 @@ class Receipt:
 
 def given_uid(request: EmitRequest) -> str:
     """Give the uid that the caller chose; empty where it chose none."""
-    if request.uid:
+    if request.uid or not request.headers:
         return request.uid
     attributes = {name.lower(): value for name, value in request.headers.items()}
     source, id_ = attributes.get("ce-source"), attributes.get("ce-id")
@@ -69,7 +69,7 @@ def uid_of(request: EmitRequest) -> str:
     """
     uid = given_uid(request)
     if not uid:
-        return uuid.uuid4().hex
+        return secrets.token_hex(16)
     try:
         return check_uid(uid)
     except ValueError as error:
@@ -95,15 +95,9 @@ def stored_headers(request: EmitRequest, uid: str) -> dict[str, str]:
         check_header_value("trace_id", request.trace_id)
     except ValueError as error:
         raise Refusal(Reason.INVALID_HEADER, str(error), uid=uid) from None
-    names = {name.lower() for name in request.headers}
-    if len(names) < len(request.headers):
-        raise Refusal(Reason.INVALID_HEADER, "a header stands twice; upper and lower case are the same", uid=uid)
-    stored = dict(request.headers)
+    stored = _own_headers(request, uid) if request.headers else {}
     if request.content_type:
-        stored = {name: value for name, value in stored.items() if name.lower() not in _CONTENT_TYPES}
         stored[headers.CONTENT_TYPE] = request.content_type
-        if any(name.startswith("ce-") for name in names):
-            stored["ce-datacontenttype"] = request.content_type
     stored[headers.MESSAGE_ID] = uid
     if request.trace_id:
         stored[headers.TRACE_ID] = request.trace_id
@@ -111,4 +105,16 @@ def stored_headers(request: EmitRequest, uid: str) -> dict[str, str]:
         stored[headers.EXPECTED_LAST_SEQUENCE] = str(request.expected_last_sequence)
     if request.reply_to:
         stored |= {headers.REPLY: request.reply_to, headers.REPLY_ERRORS: "1"}
+    return stored
+
+
+def _own_headers(request: EmitRequest, uid: str) -> dict[str, str]:
+    names = {name.lower() for name in request.headers}
+    if len(names) < len(request.headers):
+        raise Refusal(Reason.INVALID_HEADER, "a header stands twice; upper and lower case are the same", uid=uid)
+    if not request.content_type:
+        return dict(request.headers)
+    stored = {name: value for name, value in request.headers.items() if name.lower() not in _CONTENT_TYPES}
+    if any(name.startswith("ce-") for name in names):
+        stored["ce-datacontenttype"] = request.content_type
     return stored

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from walnatsd.broker.interest import Interest
-from walnatsd.broker.publisher import Admission, PubAck, Publisher, Room
+from walnatsd.broker.publisher import Admission, Begun, PubAck, Publisher, Room
 from walnatsd.broker.route import Route
 from walnatsd.broker.schedules import Schedules
 from walnatsd.broker.wire import head_of
@@ -50,7 +50,23 @@ class Store:
         self._find_gate = find_gate
         self._clock = clock
 
-    async def store(self, outgoing: Outgoing, *, budget_s: float) -> Receipt:
+    def begin(self, outgoing: Outgoing, *, budget_s: float) -> Begun | None:
+        """Send an emit without waiting where nothing has to be waited for before; `store` must follow.
+
+        Returns:
+            What `store` goes on with; None where nothing was sent.
+
+        Raises:
+            Refusal: TOO_LARGE; nothing was sent.
+        """
+        event = self._find_event(outgoing.event)
+        if outgoing.due_at is not None or event is None or event.min_actors or self._find_gate(event.name) is not None:
+            return None
+        return self._publisher.begin(
+            event.name, outgoing.payload, outgoing.header, budget_s=budget_s, room=_room(event)
+        )
+
+    async def store(self, outgoing: Outgoing, *, budget_s: float, begun: Begun | None = None) -> Receipt:
         """Store an emit, for now or for later; what has become due since it was made is for now.
 
         Raises:
@@ -58,9 +74,11 @@ class Store:
         """
         if outgoing.due_at is not None and outgoing.due_at > self._clock():
             return await self._store_for_later(outgoing, outgoing.due_at, budget_s)
-        return await self._store_emit(outgoing, outgoing.header, budget_s)
+        return await self._store_emit(outgoing, outgoing.header, budget_s, begun)
 
-    async def store_now(self, event: str, payload: bytes, header: Mapping[str, str], *, budget_s: float) -> PubAck:
+    async def store_now(
+        self, event: str, payload: bytes, header: Mapping[str, str], *, budget_s: float, begun: Begun | None = None
+    ) -> PubAck:
         """Store a message in the stream of its event, which need not be declared here.
 
         Raises:
@@ -75,10 +93,13 @@ class Store:
             find_gate=lambda: self._find_gate(event),
             admit=self._admission(declared, header[headers.MESSAGE_ID]),
             room=_room(declared) if declared is not None else None,
+            begun=begun,
         )
 
-    async def _store_emit(self, outgoing: Outgoing, header: Mapping[str, str], budget_s: float) -> Receipt:
-        ack = await self.store_now(outgoing.event, outgoing.payload, header, budget_s=budget_s)
+    async def _store_emit(
+        self, outgoing: Outgoing, header: Mapping[str, str], budget_s: float, begun: Begun | None = None
+    ) -> Receipt:
+        ack = await self.store_now(outgoing.event, outgoing.payload, header, budget_s=budget_s, begun=begun)
         # of a uid that is new, only our own retry can be the duplicate
         return Receipt(outgoing.uid, ack.stream, ack.sequence, ack.duplicate and outgoing.has_given_uid, ack.retried)
 
