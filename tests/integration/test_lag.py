@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from support.admin import actor_status
+from support.admin import actor_status, admin
 from support.daemon import Sidecar, config_text, process, running
 from support.receiver import Received, answers
 from support.waiting import until
@@ -96,6 +96,14 @@ async def test_a_message_that_is_retried_shows_as_redelivered(nats, receiver) ->
     async with running(config_text(nats.url, events=[{"name": "counts"}], actors=actors)) as sidecar:
         await sidecar.emit("counts", "1")
         await show(sidecar, {of("redelivered_messages", "print"): 1})
+
+
+async def test_an_actor_that_is_paused_for_all_sidecars_shows_as_paused(nats, receiver) -> None:
+    actors = [actor("print", receiver.url)]
+    async with running(config_text(nats.url, events=[{"name": "counts"}], actors=actors)) as sidecar:
+        await show(sidecar, {of("consumer_paused", "print"): 0})
+        assert (await admin(sidecar, "POST", "actors/counts/print/pause"))[0] == 200
+        await show(sidecar, {of("consumer_paused", "print"): 1})
 
 
 async def test_the_lag_of_an_actor_that_is_gone_is_not_shown_any_more(nats, receiver, tmp_path) -> None:

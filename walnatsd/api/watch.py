@@ -186,6 +186,7 @@ class Watch:
             ack_pending=consumer.ack_pending,
             redelivered=consumer.redelivered,
             waiting_pulls=consumer.waiting_pulls,
+            paused=bool(consumer.paused_for_s),
             oldest_at=await self._oldest_at(actor, event, stream, consumer) if consumer.unsettled else None,
         )
 

@@ -341,6 +341,8 @@ class Lag:
     """Of these, those that were handed over more than once."""
     waiting_pulls: int
     """Requests of sidecars that wait for messages."""
+    paused: bool
+    """Whether no sidecar is handed anything."""
     oldest_at: float | None
     """When the oldest message was stored that is not settled, in seconds since the epoch; None where all are."""
 
@@ -379,6 +381,9 @@ class InNats(Collector):
         )
         yield self._of_actors(
             "waiting_pulls", "Requests for messages that wait in NATS; 0: nobody asks.", lambda lag: lag.waiting_pulls
+        )
+        yield self._of_actors(
+            "consumer_paused", "1 while the actor is paused for all sidecars.", lambda lag: float(lag.paused)
         )
         yield self._of_actors(
             "oldest_age_seconds", "Age of the oldest message that is not settled, 0 where all are.", self._age_s
