@@ -53,6 +53,10 @@ def last_line(result: Result) -> str:
     return result.stdout.splitlines()[-1]
 
 
+def in_a_month() -> dt.datetime:
+    return (dt.datetime.now(dt.UTC) + dt.timedelta(days=30)).replace(microsecond=250_000)
+
+
 async def emit_later(sidecar: Sidecar, event: str, *uids: str) -> None:
     for uid in uids:
         status, answer = await sidecar.try_emit(event, "7", uid=uid, delay=FAR)
@@ -62,14 +66,16 @@ async def emit_later(sidecar: Sidecar, event: str, *uids: str) -> None:
 async def test_they_are_listed_in_the_order_of_the_emits_each_event_on_its_own(nats) -> None:
     async with running(config(nats)) as sidecar:
         assert await scheduled(sidecar, "counts") == (200, {"items": [], "next_cursor": None})
-        await sidecar.try_emit("counts", "7", uid="/s 1", deliver_at="2026-12-24T18:00:00.25+01:00")
+        moment = in_a_month()
+        local = moment.astimezone(dt.timezone(dt.timedelta(hours=1)))
+        await sidecar.try_emit("counts", "7", uid="/s 1", deliver_at=local.isoformat())
         await emit_later(sidecar, "a.b", "other")
         await emit_later(sidecar, "counts", "two")
         status, answer = await scheduled(sidecar, "counts")
         assert await uids(sidecar, "a.b") == ["other"]
     assert status == 200
     assert [item["uid"] for item in answer["items"]] == ["/s 1", "two"]
-    assert answer["items"][0] == {"event": "counts", "uid": "/s 1", "deliver_at": "2026-12-24T17:00:00.250000Z"}
+    assert answer["items"][0] == {"event": "counts", "uid": "/s 1", "deliver_at": f"{moment:%FT%T}.250000Z"}
 
 
 async def test_a_list_comes_in_pages(nats) -> None:
@@ -87,7 +93,7 @@ async def test_a_list_comes_in_pages(nats) -> None:
 
 async def test_grpc_lists_and_cancels_as_http_does(nats) -> None:
     async with running(config(nats)) as sidecar, stubs(sidecar.grpc) as calls:
-        instant = dt.datetime(2026, 12, 24, 18, tzinfo=dt.UTC)
+        instant = in_a_month()
         request = events_pb2.EmitRequest(event="counts", uid="one")
         request.deliver_at.FromDatetime(instant)
         answer = await calls.events.Emit(request)
