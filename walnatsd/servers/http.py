@@ -48,7 +48,7 @@ def http_app(events: Events, guard: Guard) -> web.Application:
     serve(app, REQUEST, call)
     event = "/v1/events/{event:[^/]+}"
     app.router.add_get(f"{event}/monitor", _not_yet("the live feed"), allow_head=False)
-    serve_scheduled(app, events.scheduled)
+    serve_scheduled(app, events)
     serve_description(app, "walnatsd", SCHEMAS)
     return app
 
