@@ -5,7 +5,6 @@ import calendar
 import json
 import time
 
-import nats as nats_library
 import pytest
 from aiohttp import web
 
@@ -63,15 +62,14 @@ async def test_a_dead_letter_is_stored_before_its_message_is_terminated(nats, re
         if message.data.startswith(b"+TERM") or message.subject.startswith("walnatsd."):
             seen.append(message.subject.split(".")[1])
 
-    observer = await nats_library.connect(nats.url)
-    async with running(config(nats, receiver)) as sidecar:
+    async with running(config(nats, receiver)) as sidecar, nats.jetstream() as jetstream:
+        observer = jetstream._nc
         await observer.subscribe(">", cb=overhear)
         await observer.flush()
         for number in range(5):
             await sidecar.emit("counts", str(number))
             await until(lambda: settled(nats))
         await observer.flush()
-        await observer.close()
         assert (await sidecar.metrics())[counted("rejected")] == 5
     assert seen == ["dead-letter", "ACK"] * 5
     assert len(await dead_letters(nats)) == 5

@@ -6,7 +6,6 @@ import random
 import shutil
 from collections.abc import AsyncIterator
 
-import nats as nats_library
 import orjson
 import pytest
 from structlog.testing import capture_logs
@@ -28,13 +27,10 @@ async def requests_seen(nats: NatsServer) -> AsyncIterator[list[int]]:
     async def see(message) -> None:
         seen.append(orjson.loads(message.data)["batch"])
 
-    connection = await nats_library.connect(nats.url)
-    try:
-        await connection.subscribe(NEXT, cb=see)
-        await connection.flush()
+    async with nats.jetstream() as jetstream:
+        await jetstream._nc.subscribe(NEXT, cb=see)
+        await jetstream._nc.flush()
         yield seen
-    finally:
-        await connection.close()
 
 
 @pytest.fixture
@@ -80,7 +76,7 @@ async def test_a_message_that_comes_to_an_idle_pull_is_there_at_once(nats) -> No
     async with broker(nats.url) as parts:
         await parts.consumer()
         async with requests_seen(nats) as asked, pulling(parts) as puller:
-            await until(lambda: asked, timeout_s=40)  # a request the watcher missed is made anew after half a minute
+            await until(lambda: asked)
             count = len(asked)
             await parts.store(b"1")
             await until(lambda: puller.payloads, timeout_s=2)

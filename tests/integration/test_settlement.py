@@ -3,7 +3,6 @@
 import asyncio
 from collections import defaultdict
 
-import nats as nats_library
 from aiohttp import web
 from structlog.testing import capture_logs
 
@@ -160,14 +159,15 @@ async def test_every_hand_over_is_settled_with_just_one_word(nats, receiver) -> 
             words[message.subject].append(message.data.split(b" ")[0])
 
     actor = {"name": "print", "event": "counts", "url": receiver.url, "retry": {"delays": [0.01]}}
-    observer = await nats_library.connect(nats.url)
-    async with running(config_text(nats.url, events=[{"name": "counts"}], actors=[actor])) as sidecar:
-        await observer.subscribe("$JS.ACK.counts.print.>", cb=overhear)
+    text = config_text(nats.url, events=[{"name": "counts"}], actors=[actor])
+    async with nats.jetstream() as jetstream:
+        observer = jetstream._nc
+        async with running(text) as sidecar:
+            await observer.subscribe("$JS.ACK.counts.print.>", cb=overhear)
+            await observer.flush()
+            await asyncio.gather(*(sidecar.emit("counts", str(number)) for number in range(60)))
+            await until(lambda: _unsettled(nats, 0))
         await observer.flush()
-        await asyncio.gather(*(sidecar.emit("counts", str(number)) for number in range(60)))
-        await until(lambda: _unsettled(nats, 0))
-    await observer.flush()
-    await observer.close()
     assert {len(each) for each in words.values()} == {1}
     said = [word for each in words.values() for word in each]
     assert (said.count(b"+TERM"), said.count(b"+ACK")) == (12, 48)

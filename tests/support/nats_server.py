@@ -11,9 +11,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import nats
 from nats.js import JetStreamContext
 
+from walnatsd.broker.client import Client
 from walnatsd.broker.embedded import find_binary
 
 OLDER_VERSIONS = [
@@ -119,8 +119,12 @@ class NatsServer:
 
     @contextlib.asynccontextmanager
     async def jetstream(self, **options: Any) -> AsyncIterator[JetStreamContext]:
-        """The plain library's view, to look at what walnatsd does and to do things behind its back."""
-        connection = await nats.connect(self.url, **options)
+        """The library's view, to look at what walnatsd does and to do things behind its back.
+
+        With our client's remedies: after the plain client's `flush`, a subscription may still be on its way.
+        """
+        connection = Client()
+        await connection.connect(self.url, **options)
         try:
             yield connection.jetstream()
         finally:
