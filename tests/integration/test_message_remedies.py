@@ -60,7 +60,9 @@ async def test_our_publisher_ends_on_an_error(nats) -> None:
         await made.wait_connected()
         await JetStream(made).request("STREAM.CREATE.counts", {"name": "counts", "subjects": ["counts"]})
         with pytest.raises(Refusal) as refused:
-            await Publisher(made).publish("counts", b"1", {"Nats-Expected-Last-Sequence": "7"}, budget_s=5)
+            await Publisher(made).publish(
+                "counts", b"1", {"Nats-Msg-Id": "u", "Nats-Expected-Last-Sequence": "7"}, budget_s=5
+            )
         assert refused.value.reason is Reason.SEQUENCE
 
 
