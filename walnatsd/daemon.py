@@ -21,6 +21,7 @@ from walnatsd.api.roster import Roster
 from walnatsd.api.scheduled import ScheduledEmits
 from walnatsd.api.watch import Watch
 from walnatsd.broker import dead_letters
+from walnatsd.broker.clock_schedules import ClockSchedules
 from walnatsd.broker.connection import Connection, connect
 from walnatsd.broker.dead_letter_stream import DeadLetterStream
 from walnatsd.broker.dead_letters import DeadLetters
@@ -32,6 +33,9 @@ from walnatsd.broker.own_streams import WORK
 from walnatsd.broker.publisher import Publisher
 from walnatsd.broker.route import Route
 from walnatsd.broker.schedules import Schedules
+from walnatsd.clocks.keeper import Keeper
+from walnatsd.clocks.registration import owner_in
+from walnatsd.clocks.ticks import Ticks
 from walnatsd.config.load import Loaded
 from walnatsd.config.settings import Admin, Config, Http
 from walnatsd.dispatch.pulse import Pulse
@@ -151,7 +155,17 @@ async def running(  # noqa: PLR0915 - one text, so that the order is seen
         schedules, find_gate = Schedules(jetstream, publisher), roster.registrar.find_gate
         interest = Interest(connection, jetstream)
         store = Store(publisher, schedules, route, interest, roster.find_event, find_gate)
-        due = Due(connection, jetstream, store, route, roster.find_event, metrics)
+        ticks = Ticks(roster.find_event, outfitter.codecs_for)
+        due = Due(connection, jetstream, store, route, roster.find_event, metrics, read=ticks.read_due)
+        clocks = Keeper(
+            connection,
+            route,
+            ClockSchedules(connection, jetstream),
+            owner=owner_in(config.service),
+            health=health,
+            metrics=metrics,
+        )
+        clocks.declare(config.clocks, config.events)
         emitter = Emitter(
             store,
             roster.find_event,
@@ -173,22 +187,24 @@ async def running(  # noqa: PLR0915 - one text, so that the order is seen
         events, actors = Events(emitter, calls, ScheduledEmits(schedules, route, roster), roster), Actors(roster)
         watch = Watch(connection, jetstream, roster, metrics, {dead_letters.STREAM: register_letters}, missed)
         backstop = Backstop(connection, jetstream, route, roster, config.nats.manage, metrics, replicas=replicas)
-        reload = Reload(roster, loaded, outfitter.use)
+        reload = Reload(roster, clocks, loaded, outfitter.use)
         office.open(
-            Administration(jetstream, route, schedules, roster, watch),
+            Administration(jetstream, route, schedules, roster, watch, clocks),
             reload,
             DeadLetterOffice(sidecar.dead_letter_stream, route, metrics),
         )
+        registered = asyncio.Event()
         to_the_end = [
             tasks.create_task(pulse.run(), name="pulse"),
             tasks.create_task(due.work(), name="due"),
         ]
         background = [
-            tasks.create_task(_bring_up(config, connection, own, roster, health), name="bring-up"),
-            tasks.create_task(_when_ready(health, watch.run), name="watch"),
-            tasks.create_task(_when_ready(health, backstop.run), name="backstop"),
+            tasks.create_task(_bring_up(config, connection, own, roster, health, registered), name="bring-up"),
+            tasks.create_task(_once_set(registered, watch.run), name="watch"),
+            tasks.create_task(_once_set(registered, backstop.run), name="backstop"),
             tasks.create_task(route.watch(), name="route"),
             tasks.create_task(due.pull(), name="due/pull"),
+            tasks.create_task(clocks.run(), name="clocks"),
         ]
         async with (
             roster.open(),
@@ -226,9 +242,9 @@ async def running(  # noqa: PLR0915 - one text, so that the order is seen
         # … drains NATS, stops the embedded server, and the administration address last.
 
 
-async def _when_ready(health: Health, watch: Callable[[], Awaitable[None]]) -> None:
-    """Watch from when everything was there once: until then, the bring-up registers what is missing."""
-    await health.wait_ready()
+async def _once_set(registered: asyncio.Event, watch: Callable[[], Awaitable[None]]) -> None:
+    """Watch from when everything was registered once: until then, the bring-up registers what is missing."""
+    await registered.wait()
     await watch()
 
 
@@ -238,11 +254,13 @@ async def _bring_up(
     own: Mapping[str, Callable[[], Awaitable[None]]],
     roster: Roster,
     health: Health,
+    registered: asyncio.Event,
 ) -> None:
     """Register walnatsd's own streams and all that is declared, however long NATS takes to come."""
     for name, register in own.items():
         await _register_stream(name, register, connection, health)
     await roster.register_file(config.events, config.actors)
+    registered.set()
     health.clear("startup")
     await health.wait_ready()
     _log.info("ready", events=len(config.events), actors=len(config.actors))

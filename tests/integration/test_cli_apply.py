@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from nats.js.errors import NotFoundError
 
-from support.nats_server import NatsServer
+from support.clocks import schedule, subjects
+from support.nats_server import NatsServer, binary_of, nats_server
 from support.streams import stored
 
 
@@ -129,3 +131,53 @@ async def test_declarations_that_nats_does_not_accept_are_told_in_its_words(nats
     code, _, err = await apply(tmp_path, nats, events=[{"name": "counts", "replicas": 3}])
     assert code == 1
     assert json.dumps(err).count("replicas > 1 not supported in non-clustered mode") == 1
+
+
+CLOCKS: dict[str, Any] = {"events": DECLARED["events"], "clocks": [{"event": "counts", "every": "1h"}]}
+
+
+async def test_it_registers_clocks_and_changes_what_was_declared_otherwise(nats, tmp_path) -> None:
+    changed = CLOCKS | {"clocks": [{"event": "counts", "cron": "0 12 * * MON-FRI", "timezone": "Europe/Berlin"}]}
+    words = "cron '0 12 * * MON-FRI' in Europe/Berlin"
+    events = ["event counts: created", *["event counts: nothing to do"] * 4]
+    for options, parts, expected in [
+        ((), CLOCKS, "created"),
+        ((), CLOCKS, "nothing to do"),
+        (("--dry-run",), changed, f"would be updated: {words}"),
+        ((), changed, f"updated: {words}"),
+        ((), changed, "nothing to do"),
+    ]:
+        assert await apply(tmp_path, nats, *options, **parts) == (
+            0,
+            [events.pop(0), f"clock of counts: {expected}"],
+            [],
+        )
+    _, header = await schedule(nats, "counts")
+    assert (header["Nats-Schedule"], header["Nats-Schedule-Time-Zone"]) == ("0 0 12 * * 1,2,3,4,5", "Europe/Berlin")
+
+
+async def test_a_dry_run_leaves_no_clock_whatever_is_there(nats, tmp_path) -> None:
+    assert (await apply(tmp_path, nats, "--dry-run", **CLOCKS))[1][-1] == "clock of counts: would be created"
+    await apply(tmp_path, nats)
+    assert (await apply(tmp_path, nats, "--dry-run", **CLOCKS))[1][-1] == "clock of counts: would be created"
+    assert await subjects(nats) == []
+
+
+async def test_a_clock_of_another_service_is_left_to_it(nats, tmp_path) -> None:
+    await apply(tmp_path, nats, **CLOCKS, service={"name": "theirs"})
+    other = CLOCKS | {"clocks": [{"event": "counts", "every": "2h"}]}
+    code, out, _ = await apply(tmp_path, nats, **other, service={"name": "ours"})
+    words = "the service 'theirs' declares it as every 3600 in UTC, here it is every 7200 s"
+    assert (code, out[-1]) == (0, f"clock of counts: not written: {words}")
+
+
+@pytest.mark.parametrize("version", ["2.12.8", "2.10.26"])
+@pytest.mark.parametrize("options", [(), ("--dry-run",)])
+async def test_a_server_that_is_too_old_for_clocks_is_an_error(
+    version: str, options: tuple[str, ...], tmp_path
+) -> None:
+    async with nats_server(tmp_path / "nats", binary=binary_of(version)) as nats:
+        await apply(tmp_path, nats)  # walnatsd's own streams
+        code, _, errors = await apply(tmp_path, nats, *options, **CLOCKS)
+    assert code == 1
+    assert [line for line in errors if "clock of counts: error: clocks need nats-server 2.14 or newer" in line]

@@ -61,8 +61,6 @@ def systems(draw: st.DrawFn) -> System:
                     actors.append(
                         actor(each, of.name, description=draw(st.none() | TEXTS), responds=draw(st.booleans()))
                     )
-        clocks = [
-            Clock.model_validate({"event": of.name, "cron": draw(TEXTS)}) for of in declared if draw(st.booleans())
-        ]
+        clocks = [Clock.model_construct(event=of.name, cron=draw(TEXTS)) for of in declared if draw(st.booleans())]
         services.append(Service(name, declared, actors, clocks))
     return System(services)

@@ -16,6 +16,7 @@ from walnatsd.broker.jetstream import JetStream
 from walnatsd.broker.pauses import pause_reason, paused_until
 from walnatsd.broker.route import Route
 from walnatsd.broker.schedules import Schedules
+from walnatsd.clocks.keeper import ClockStatus, Keeper
 from walnatsd.dispatch.actor_loop import ActorState
 from walnatsd.model.event import Event
 from walnatsd.model.names import check_actor_name, check_event_name, stream_name
@@ -40,6 +41,8 @@ class EventStatus:
     """Consumers that are not declared here, but somebody serves."""
     orphans: tuple[str, ...]
     """Consumers that nobody serves: they hold messages back."""
+    clock: ClockStatus | None
+    """Its clock, where one is declared."""
     drift: tuple[str, ...]
     """How the stream differs from its declaration."""
 
@@ -69,12 +72,21 @@ class ActorStatus:
 class Administration:
     """The use cases behind the administration address."""
 
-    def __init__(self, jetstream: JetStream, route: Route, schedules: Schedules, roster: Roster, watch: Watch) -> None:
+    def __init__(
+        self,
+        jetstream: JetStream,
+        route: Route,
+        schedules: Schedules,
+        roster: Roster,
+        watch: Watch,
+        clocks: Keeper,
+    ) -> None:
         self._jetstream = jetstream
         self._route = route
         self._schedules = schedules
         self._roster = roster
         self._watch = watch
+        self._clocks = clocks
 
     # ---- looking
 
@@ -107,6 +119,7 @@ class Administration:
             actors=tuple(ours),
             others=tuple(sorted(others)),
             orphans=tuple(orphans),
+            clock=self._clocks.status(name),
             drift=self._watch.drift_of(name),
         )
 
@@ -195,7 +208,7 @@ class Administration:
         _log.warning("deleted an actor", event_name=event, actor=actor)
 
     async def delete_event(self, event: str, *, confirm: str) -> None:
-        """Delete an event's stream with all its messages and actors, and its delayed emits.
+        """Delete an event's stream with all its messages and actors, its delayed emits and its clock.
 
         Args:
             event: Its name.
@@ -222,6 +235,7 @@ class Administration:
             for consumer in consumers:
                 await self._route.remove(stream, consumer.name)
             await self._schedules.remove(stream)
+            await self._clocks.remove(stream)
         _log.warning("deleted an event", event_name=event)
 
     def _see_that_it_is_not_in_the_file(self, name: str | tuple[str, str], what: str) -> None:

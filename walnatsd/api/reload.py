@@ -9,21 +9,26 @@ import structlog
 from walnatsd.api.registrar import part_of, part_of_event
 from walnatsd.api.roster import Roster
 from walnatsd.broker.errors import BrokerError
+from walnatsd.clocks.keeper import Keeper
+from walnatsd.clocks.registration import part_of as part_of_clock
 from walnatsd.config.load import Loaded
 from walnatsd.config.problems import ConfigError
 from walnatsd.config.secrets import Secrets
 from walnatsd.model.actor import Actor
+from walnatsd.model.clock import Clock
 from walnatsd.model.event import Event
 from walnatsd.model.refusal import Reason, Refusal
 
-_DECLARATIONS = frozenset({"events", "actors"})
+_DECLARATIONS = frozenset({"events", "actors", "clocks"})
+
+Declaration = Event | Actor | Clock
 
 _log = structlog.get_logger("walnatsd.reload")
 
 
 @dataclass(frozen=True, slots=True)
 class Reloaded:
-    """What a reload changed: names of events, and of actors as `actor of event`."""
+    """What a reload changed: names of events, and of actors and clocks with their event."""
 
     added: tuple[str, ...]
     changed: tuple[str, ...]
@@ -33,15 +38,17 @@ class Reloaded:
 class Reload:
     """Brings the running daemon to what the config file says now."""
 
-    def __init__(self, roster: Roster, loaded: Loaded, use: Callable[[Loaded], None]) -> None:
+    def __init__(self, roster: Roster, clocks: Keeper, loaded: Loaded, use: Callable[[Loaded], None]) -> None:
         """Prepare.
 
         Args:
             roster: Starts and stops actors.
+            clocks: Keeps clocks.
             loaded: What runs now.
             use: Called with the new config before its actors start, so that they are equipped by it.
         """
         self._roster = roster
+        self._clocks = clocks
         self._loaded = loaded
         self._use = use
         self._one_at_a_time = asyncio.Lock()
@@ -76,17 +83,24 @@ class Reload:
         added = [name for name in after if name not in before]
         changed = [name for name in after if name in before and not _same(before[name], after[name], self._loaded, new)]
         touched = [after[name] for name in (*added, *changed)]
-        await self._check(touched)
+        await self._check(touched, new)
         self._use(new)
         self._loaded = new
-        await self._roster.replace(new.config.events, new.config.actors, changed=touched)
+        self._clocks.declare(new.config.clocks, new.config.events)
+        await self._roster.replace(
+            new.config.events,
+            new.config.actors,
+            changed=[each for each in touched if not isinstance(each, Clock)],
+        )
         return Reloaded(tuple(added), tuple(changed), tuple(name for name in before if name not in after))
 
-    async def _check(self, touched: list[Event | Actor]) -> None:
+    async def _check(self, touched: list[Declaration], new: Loaded) -> None:
         events = [each for each in touched if isinstance(each, Event)]
         actors = [each for each in touched if isinstance(each, Actor)]
+        clocks = [each for each in touched if isinstance(each, Clock)]
         try:
             problems = await self._roster.registrar.check(events, actors)
+            problems += await self._clocks.check(clocks, new.config.events)
         except BrokerError as error:
             raise Refusal(
                 Reason.NATS_UNAVAILABLE, f"the changes can't be checked now: {error}", retry_after_s=1.0
@@ -107,18 +121,21 @@ def _fixed_changes(old: Loaded, new: Loaded) -> list[str]:
     ]
 
 
-def _named(loaded: Loaded) -> dict[str, Event | Actor]:
-    events: dict[str, Event | Actor] = {part_of_event(event.name): event for event in loaded.config.events}
-    return events | {part_of(actor): actor for actor in loaded.config.actors}
+def _named(loaded: Loaded) -> dict[str, Declaration]:
+    named: dict[str, Declaration] = {part_of_event(event.name): event for event in loaded.config.events}
+    named |= {part_of(actor): actor for actor in loaded.config.actors}
+    return named | {part_of_clock(clock): clock for clock in loaded.config.clocks}
 
 
-def _same(old: Event | Actor, new: Event | Actor, before: Loaded, after: Loaded) -> bool:
+def _same(old: Declaration, new: Declaration, before: Loaded, after: Loaded) -> bool:
     """Whether a declaration is as it was: its keys, which of them are declared, and its secrets.
 
     An actor's event decodes what it gets, so an actor changes with the codecs of its event.
     """
     if old != new or old.model_fields_set != new.model_fields_set:
         return False
+    if isinstance(new, Clock):
+        return True
     if isinstance(new, Event):
         return _codecs(new.name, before) == _codecs(new.name, after)
     return _actor_secrets(new, before.secrets) == _actor_secrets(new, after.secrets) and (

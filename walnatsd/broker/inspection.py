@@ -131,7 +131,7 @@ async def stored_message(jetstream: JetStream, stream: str, which: Mapping[str, 
     Args:
         jetstream: The API.
         stream: Where it is.
-        which: `seq`; with `next_by_subj`, the first one from there on whose subject matches.
+        which: `seq`; with `next_by_subj`, the first one from there on whose subject matches. Or `last_by_subj`.
 
     Raises:
         BrokerError: NATS did not answer.

@@ -47,6 +47,12 @@ class DueMessage:
     header: Mapping[str, str]
     due_at: float | None
     """Seconds since the epoch; None where the message does not say it."""
+    is_tick: bool = False
+    """It comes from a clock, so nobody waits for an answer and the next one follows."""
+
+
+class ElsewhereError(ValueError):
+    """This sidecar lacks what another one has, and the message needs."""
 
 
 @dataclass(frozen=True, slots=True)

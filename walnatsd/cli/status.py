@@ -21,7 +21,8 @@ def command(address: str, as_json: bool) -> None:
     if not events:
         click.echo("No events are declared.")
         return
-    click.echo(table([_event(event) for event in events]))
+    with_clocks = any(event["clock"] for event in events)
+    click.echo(table([_event(event, with_clocks=with_clocks) for event in events]))
     if actors:
         click.echo()
         click.echo(table([_actor(actor) for actor in actors]))
@@ -30,7 +31,7 @@ def command(address: str, as_json: bool) -> None:
         click.echo(note)
 
 
-def _event(event: dict[str, Any]) -> dict[str, Any]:
+def _event(event: dict[str, Any], *, with_clocks: bool) -> dict[str, Any]:
     return {
         "EVENT": event["name"],
         "MESSAGES": event["messages"] if event["exists"] else "no stream",
@@ -38,7 +39,7 @@ def _event(event: dict[str, Any]) -> dict[str, Any]:
         "ACTORS": event["actors"],
         "ELSEWHERE": event["others"],
         "ORPHANS": event["orphans"],
-    }
+    } | ({"NEXT TICK": (event["clock"] or {}).get("next_tick_at")} if with_clocks else {})
 
 
 def _actor(actor: dict[str, Any]) -> dict[str, Any]:
@@ -65,6 +66,10 @@ def _notes(events: list[dict[str, Any]], actors: list[dict[str, Any]]) -> list[s
             )
         notes += [f"{who} is not as it is declared: {difference}" for difference in actor["drift"]]
     for event in events:
+        clock = event["clock"] or {"problem": None, "drift": []}
+        if clock["problem"] is not None:
+            notes.append(f"the clock of {event['name']} does not tick: {clock['problem']}")
+        notes += [f"the clock of {event['name']} is not as it is declared: {each}" for each in clock["drift"]]
         notes += [f"{event['name']} is not as it is declared: {difference}" for difference in event["drift"]]
         notes += [
             f"nobody serves the consumer {orphan} of {event['name']}, and it holds messages back. "

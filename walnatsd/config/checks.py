@@ -22,7 +22,6 @@ _NOT_YET: tuple[tuple[str | None, ...], ...] = (
     ("otel",),
     ("sentry",),
     ("statsd",),
-    ("clocks",),
     ("grpc", "tls"),
     ("grpc", "allowed_hosts"),
     ("http", "tls"),
@@ -45,6 +44,7 @@ def declarations_fit(data: object) -> Iterator[Problem]:
     """Find names that are declared twice, collide in NATS, or are used but not declared."""
     yield from _events_fit(data)
     yield from _actors_differ(data)
+    yield from _clocks_differ(data)
     names = {name for _, name in _matches(data, ("events", None, "name"), ()) if isinstance(name, str)}
     for pattern in (("actors", None, "event"), ("clocks", None, "event")):
         for location, event in _matches(data, pattern, ()):
@@ -75,6 +75,15 @@ def _actors_differ(data: object) -> Iterator[Problem]:
                 if (event, name) in actors:
                     yield Problem((*location, "name"), f"the actor {name!r} of {event!r} is declared twice; remove one")
                 actors.add((event, name))
+
+
+def _clocks_differ(data: object) -> Iterator[Problem]:
+    events: set[str] = set()
+    for location, event in _matches(data, ("clocks", None, "event"), ()):
+        if isinstance(event, str) and event in events:
+            yield Problem(location, f"the event {event!r} has two clocks; give each of them an event of its own")
+        elif isinstance(event, str):
+            events.add(event)
 
 
 def secrets_stand_elsewhere(data: object) -> Iterator[Problem]:

@@ -9,12 +9,15 @@ from walnatsd.config.problems import Location, Problem
 from walnatsd.config.settings import Config, NatsTls
 from walnatsd.config.tls import client_context
 from walnatsd.model.actor import Actor, ActorTls
+from walnatsd.model.clock import Clock
 from walnatsd.model.declared import Secret
-from walnatsd.model.event import Event
+from walnatsd.model.event import Event, Schema
 from walnatsd.model.headers import DEFAULT_CONTENT_TYPE, check_header_value
+from walnatsd.model.rhythm import open_zone
 from walnatsd.model.signing import signing_key
 from walnatsd.payload.codecs import open_codecs
 from walnatsd.payload.schemas import SchemaError, open_schema
+from walnatsd.payload.times import CONTENT_TYPE, tick_text
 
 Trial = tuple[Location, Callable[[], object]]
 
@@ -54,6 +57,10 @@ def _declaration_trials(config: Config, values: Mapping[Secret, str]) -> Iterato
             yield ("events", index, "example"), partial(_try_example, event)
         for number, codec in enumerate(event.codecs):
             yield ("events", index, "codecs", number), partial(open_codecs, [codec], values.__getitem__)
+    schemas = {event.name: event.payload_schema for event in config.events}
+    for index, clock in enumerate(config.clocks):
+        if (schema := schemas.get(clock.event)) is not None:
+            yield ("clocks", index, "event"), partial(_try_tick, schema, clock)
 
 
 def _trials(config: Config, values: Mapping[Secret, str]) -> Iterator[Trial]:
@@ -90,6 +97,20 @@ def _try_example(event: Event) -> None:
         schema.check(payload, DEFAULT_CONTENT_TYPE)
     except SchemaError as error:
         raise ValueError(f"does not fit the schema: {error}") from None
+
+
+def _try_tick(declared: Schema, clock: Clock) -> None:
+    try:
+        schema = open_schema(declared)
+    except ValueError:
+        return  # that is a problem of its own
+    tick = tick_text(0, open_zone(clock.timezone))
+    try:
+        schema.check(tick, CONTENT_TYPE)
+    except SchemaError as error:
+        raise ValueError(
+            f"the payload of a tick is text like {tick.decode()}, which does not fit the schema of {clock.event!r}: {error}"
+        ) from None
 
 
 def _try_tls(tls: NatsTls | ActorTls) -> None:

@@ -16,10 +16,11 @@ from walnatsd.broker.own_streams import WORK
 from walnatsd.broker.publisher import PubAck
 from walnatsd.broker.pull import ConsumerGoneError, Pull
 from walnatsd.broker.route import Route
-from walnatsd.broker.schedules import DUE_CONSUMER, DueMessage, read_due, register_due_consumer
+from walnatsd.broker.schedules import DUE_CONSUMER, DueMessage, ElsewhereError, read_due, register_due_consumer
 from walnatsd.broker.wire import Frame
 from walnatsd.emit.store import Store
 from walnatsd.model.event import Event
+from walnatsd.model.message import Message
 from walnatsd.model.refusal import Reason, Refusal
 from walnatsd.observe.metrics import Metrics
 
@@ -30,6 +31,9 @@ STORE_BUDGET_S = 8.0
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 120.0
 REGISTER_PAUSE_S = 5.0
+ELSEWHERE_PAUSE_S = 0.1
+"""Of what only another sidecar can store, times the hand-overs so far: chance finds that one soon, where it runs."""
+LONGEST_ELSEWHERE_PAUSE_S = 10.0
 SAY_AGAIN_S = 60.0
 UNKNOWN = "(unknown)"
 
@@ -66,6 +70,7 @@ class Due:
         find_event: Callable[[str], Event | None],
         metrics: Metrics,
         *,
+        read: Callable[[Message], DueMessage] = read_due,
         clock: Callable[[], float] = time.time,
         draw: Callable[[], float] = random.random,
     ) -> None:
@@ -78,6 +83,7 @@ class Due:
             route: Registers the stream that they wait in.
             find_event: Finds a declared event; metrics name no other.
             metrics: Where they are counted.
+            read: Reads a message that is due; raises ValueError, and ElsewhereError where another sidecar can read it.
             clock: Gives the time, in seconds since the epoch.
             draw: Gives chance, from 0 to 1, which spreads what is tried again.
         """
@@ -87,6 +93,7 @@ class Due:
         self._route = route
         self._find_event = find_event
         self._metrics = metrics
+        self._read = read
         self._clock = clock
         self._draw = draw
         self._loop = asyncio.get_running_loop()
@@ -149,7 +156,10 @@ class Due:
     async def _handle(self, delivery: Delivery) -> None:
         """Store it first, and acknowledge it after."""
         try:
-            due = read_due(delivery.message)
+            due = self._read(delivery.message)
+        except ElsewhereError:
+            await delivery.nak(min(ELSEWHERE_PAUSE_S * delivery.deliveries, LONGEST_ELSEWHERE_PAUSE_S))
+            return
         except ValueError as error:
             await self._put_off(delivery, "", "UNREADABLE", str(error))
             return
@@ -159,6 +169,10 @@ class Due:
         try:
             ack = await self._store.store_now(due.event, due.payload, due.header, budget_s=STORE_BUDGET_S)
         except Refusal as refusal:
+            if due.is_tick and refusal.reason is Reason.NO_ACTORS:  # nobody emitted it who could be told to wait
+                self._metrics.due(self._label(due.event), refusal.reason).inc()
+                await delivery.ack()
+                return
             await self._put_off(delivery, due.event, refusal.reason, refusal.message)
             return
         self._troubles.pop(due.event, None)

@@ -68,13 +68,13 @@ class Metrics:
         )
         self._due = Counter(
             "walnatsd_due",
-            "Delayed emits that came due, by outcome: stored, duplicate or the reason for which they go on waiting.",
+            "Delayed emits and ticks of clocks that came due, by outcome: stored, duplicate or the reason for which they go on waiting.",
             ["event", "outcome"],
             registry=registry,
         )
         self._due_lateness_seconds = Histograms(
             "walnatsd_due_lateness_seconds",
-            "Time from when a delayed emit was due to its being stored in the event's stream.",
+            "Time from when a delayed emit or a tick was due to its being stored in the event's stream.",
             ["event"],
             buckets=_LONG_SECONDS,
             registry=registry,

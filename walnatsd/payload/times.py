@@ -1,8 +1,21 @@
-"""Clock ticks: which of them an actor handles."""
+"""Clock ticks: what they say, and which of them an actor handles."""
 
 import datetime as dt
 
 from walnatsd.model.actor import MatchTime
+
+CONTENT_TYPE = "text/plain"
+"""Of a tick: without quotes it is no JSON."""
+
+
+def tick_text(at: int, zone: dt.tzinfo) -> bytes:
+    """Write the payload of a clock event as the walnats library does: naive ISO 8601 text, the wall time of the zone.
+
+    Args:
+        at: The instant, in seconds since the epoch.
+        zone: The clock's.
+    """
+    return dt.datetime.fromtimestamp(at, zone).replace(tzinfo=None).isoformat().encode()
 
 
 def tick_of(payload: bytes) -> dt.datetime:

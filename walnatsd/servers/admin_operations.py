@@ -263,7 +263,18 @@ SCHEMAS: Mapping[str, Schema] = {
             "actors": {**_NAMES, "description": "Those declared here."},
             "others": {**_NAMES, "description": "Consumers that are declared elsewhere, and served."},
             "orphans": {**_NAMES, "description": "Consumers that nobody serves; they hold messages back."},
+            "clock": {"anyOf": [{"$ref": "#/components/schemas/Clock"}, {"type": "null"}]},
             "drift": {**_NAMES, "description": "How the stream differs from the declaration."},
+        }
+    ),
+    "Clock": _object(
+        {
+            "every": {**_MAYBE_SECONDS, "description": "Its period; null where it has a cron expression."},
+            "cron": _MAYBE_TEXT,
+            "timezone": _TEXT,
+            "next_tick_at": _TIME,
+            "problem": {**_MAYBE_TEXT, "description": "Why it does not tick."},
+            "drift": {**_NAMES, "description": "How it differs in NATS from its declaration."},
         }
     ),
     "Actor": _object(

@@ -7,6 +7,7 @@ from aiohttp import web
 
 from walnatsd.api.administration import ActorStatus, EventStatus
 from walnatsd.api.pages import page_of, read_limit
+from walnatsd.clocks.keeper import ClockStatus
 from walnatsd.model.refusal import Reason, Refusal
 from walnatsd.payload.cloudevents import rfc3339
 from walnatsd.servers import admin_operations as operations
@@ -94,6 +95,19 @@ def _event(status: EventStatus) -> dict[str, Any]:
         "actors": status.actors,
         "others": status.others,
         "orphans": status.orphans,
+        "clock": _clock(status.clock) if status.clock is not None else None,
+        "drift": status.drift,
+    }
+
+
+def _clock(status: ClockStatus) -> dict[str, Any]:
+    clock = status.clock
+    return {
+        "every": clock.every,
+        "cron": clock.cron,
+        "timezone": clock.timezone,
+        "next_tick_at": rfc3339(status.next_tick_at),
+        "problem": status.problem,
         "drift": status.drift,
     }
 

@@ -1,0 +1,1 @@
+"""Periodic events: their schedules in NATS, and what a tick becomes."""
