@@ -126,7 +126,7 @@ async def test_the_uid_over_grpc_is_the_given_one_or_the_cloudevents(nats) -> No
 async def test_a_cloudevent_in_binary_mode_is_one_in_nats_too(nats, kind) -> None:
     attributes = {
         "ce-specversion": "1.0", "ce-id": "7", "ce-source": "/s", "ce-type": "t", "ce-time": "2026-01-01T00:00:00Z",
-        "ce-subject": "caf%C3%A9 %25", "ce-ownextension": "x",
+        "ce-subject": "caf%C3%A9%20%25", "ce-ownextension": "x",
     }  # fmt: skip
     async with running(config(nats)) as sidecar, door(kind, sidecar) as emitter:
         await keep_messages(nats)
@@ -144,9 +144,16 @@ async def test_the_content_type_wins_over_the_one_among_the_attributes(nats, kin
         await keep_messages(nats)
         await emitter.emit("counts", uid="both", headers={"ce-datacontenttype": "text/plain"}, content_type="text/csv")
         await emitter.emit("counts", uid="one", headers={"ce-datacontenttype": "text/plain"})
+        await emitter.emit("counts", uid="two", headers={"ce-subject": "s"}, content_type="text/csv; charset=utf-8")
     assert [headers for _, headers in await stored(nats)] == [
         {"Nats-Msg-Id": "both", "Content-Type": "text/csv", "ce-datacontenttype": "text/csv"},
         {"Nats-Msg-Id": "one", "ce-datacontenttype": "text/plain"},
+        {
+            "Nats-Msg-Id": "two",
+            "ce-subject": "s",
+            "Content-Type": "text/csv; charset=utf-8",
+            "ce-datacontenttype": "text/csv;%20charset=utf-8",
+        },
     ]
 
 

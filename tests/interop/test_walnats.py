@@ -85,7 +85,7 @@ async def test_a_cloudevent_of_walnats_arrives_attribute_by_attribute(nats, rece
     assert received.headers["walnats-uid"] == "i-1"
     assert {name[3:]: value for name, value in received.headers.items() if name.startswith("ce-")} == {
         "id": "i-1", "source": "/warehouse", "type": "com.example.counted", "specversion": "1.0",
-        "dataschema": "https://example.com/s", "subject": "F%C3%BC%C3%9Fe & 100%", "time": "2026-11-24T01:02:03.450000Z",
+        "dataschema": "https://example.com/s", "subject": "F%C3%BC%C3%9Fe%20&%20100%25", "time": "2026-11-24T01:02:03.450000Z",
         "partitionkey": "k", "sampledrate": "3", "traceparent": "00-aa-bb-01", "dataref": "r", "sequence": "9",
         "tracestate": "x=1",
     }  # fmt: skip

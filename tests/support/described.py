@@ -56,10 +56,17 @@ class Description:
         return method, template
 
 
+class _NoUseCases:
+    """Stands for the use cases where only paths are looked at."""
+
+    def __getattr__(self, _name: str) -> "_NoUseCases":
+        return self
+
+
 @functools.cache
 def http_description() -> Description:
     """The description of the HTTP address, without a daemon."""
-    app = http_app(cast("Events", None), Guard("127.0.0.1:0", ()))
+    app = http_app(cast("Events", _NoUseCases()), Guard("127.0.0.1:0", ()))
     return Description(describe(app, "walnatsd", SCHEMAS))
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from walnatsd.broker.publisher import Begun
 from walnatsd.config.settings import Emit as Settings
 from walnatsd.emit.outgoing import Outgoing
-from walnatsd.emit.request import EmitRequest, Receipt, given_uid, stored_headers, uid_of
+from walnatsd.emit.request import EmitRequest, Receipt, given_uid, stored_headers, uid_of, with_encoded_attributes
 from walnatsd.emit.store import Store
 from walnatsd.emit.when import due_at
 from walnatsd.model.event import Codec, Event, Schema
@@ -176,6 +176,7 @@ class Emitter:
         """Check a request and encode it: what comes out may be stored, now or later."""
         if event is None:
             raise _unknown(request)
+        request = with_encoded_attributes(request)
         uid = uid_of(request)
         header = stored_headers(request, uid)
         until = due_at(request, event, now=self._clock(), uid=uid)

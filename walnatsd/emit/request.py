@@ -2,11 +2,12 @@
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from walnatsd.model import headers
 from walnatsd.model.headers import check_emitted_header, check_header_value, check_uid
 from walnatsd.model.refusal import Reason, Refusal
+from walnatsd.payload.cloudevents import PREFIX, encode_given, encoded
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,27 @@ class Receipt:
     """It was sent more than once, so that the message which it is a duplicate of may be its own."""
     scheduled: bool = False
     """It waits in NATS for its time; so does what it is a duplicate of."""
+
+
+def with_encoded_attributes(request: EmitRequest) -> EmitRequest:
+    """Give the request with its CloudEvents attributes percent-encoded, in whatever way the emitter wrote them.
+
+    So they travel (HTTP and NATS bindings, section 3.1.3.2), and one source and id give one uid.
+
+    Raises:
+        Refusal: INVALID_HEADER.
+    """
+    if not any(name[:3].lower() == PREFIX for name in request.headers):
+        return request
+    attributes = dict(request.headers)
+    for name, value in request.headers.items():
+        if name[:3].lower() == PREFIX:
+            try:
+                check_header_value(name, value)
+                attributes[name] = encode_given(value)
+            except ValueError as error:
+                raise Refusal(Reason.INVALID_HEADER, f"{name}: {error}", uid=request.uid) from None
+    return replace(request, headers=attributes)
 
 
 def given_uid(request: EmitRequest) -> str:
@@ -116,5 +138,5 @@ def _own_headers(request: EmitRequest, uid: str) -> dict[str, str]:
         return dict(request.headers)
     stored = {name: value for name, value in request.headers.items() if name.lower() not in _CONTENT_TYPES}
     if any(name.startswith("ce-") for name in names):
-        stored["ce-datacontenttype"] = request.content_type
+        stored["ce-datacontenttype"] = encoded(request.content_type)
     return stored

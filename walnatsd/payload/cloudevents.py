@@ -12,7 +12,10 @@ from walnatsd.model.message import Message
 PREFIX = "ce-"
 _SENDABLE = re.compile(r"[\t\x20-\x7e]*")
 _VISIBLE = "".join(chr(code) for code in range(0x20, 0x7F))
-_SAFE_IN_ID = _VISIBLE.translate({ord(" "): None, ord('"'): None, ord("%"): None})
+_PLAIN = _VISIBLE.translate({ord(" "): None, ord('"'): None, ord("%"): None})
+_ENCODED = re.compile(r"(?:[!#$&-~]|%[0-9A-Fa-f]{2})*")
+_STRAY = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_BACKSLASH = re.compile(r"\\(.)", re.DOTALL)
 _PLAIN_ID = re.compile(r"[!#$&-~]+")
 
 
@@ -24,7 +27,7 @@ def content_type(header: Mapping[str, str]) -> str:
         if lower == "content-type":
             return value
         if lower == "ce-datacontenttype":
-            declared = value
+            declared = decoded(encoded(value))
     return declared or headers.DEFAULT_CONTENT_TYPE
 
 
@@ -34,7 +37,7 @@ def attributes(message: Message, *, source: str) -> dict[str, str]:
     `ce-datacontenttype` is left out, for `Content-Type` says it (HTTP binding, section 3.1.1).
     """
     given = {
-        lower: in_ascii(value)
+        lower: encoded(value)
         for name, value in message.headers.items()
         if (lower := headers.deliverable(name)) is not None and lower.startswith(PREFIX)
     }
@@ -46,16 +49,49 @@ def required(message: Message, *, source: str) -> dict[str, str]:
     """Give what stands for the CloudEvents headers that every event has, where the emitter gave none."""
     identity = message.identity
     return {
-        "ce-id": identity if _PLAIN_ID.fullmatch(identity) else quote(identity, safe=_SAFE_IN_ID),
-        "ce-source": in_ascii(source),
+        "ce-id": identity if _PLAIN_ID.fullmatch(identity) else quote(identity, safe=_PLAIN),
+        "ce-source": quote(source, safe=_PLAIN),
         "ce-type": message.event,
         "ce-specversion": "1.0",
         "ce-time": rfc3339(message.stored_at),
     }
 
 
+def is_structured(content_type: str) -> bool:
+    """Whether the payload itself says what the headers would (HTTP binding, section 3)."""
+    return content_type[:23].lower() == "application/cloudevents"
+
+
+def encoded(value: str) -> str:
+    """Write the value of an attribute as a header has it (HTTP and NATS bindings, section 3.1.3.2).
+
+    The value may be as it is, as older versions of the bindings wrote it (in double quotes, with spaces), or percent-encoded,
+    which is not done twice.
+    """
+    if _ENCODED.fullmatch(value):
+        return value
+    if len(value) > 1 and value[0] == value[-1] == '"':
+        value = _BACKSLASH.sub(r"\1", value[1:-1])
+    return quote(_STRAY.sub("%25", value), safe=_PLAIN + "%")
+
+
+def encode_given(value: str) -> str:
+    """Write the value of an attribute that an emitter gave as `encoded` does.
+
+    Raises:
+        ValueError: It is percent-encoded and not UTF-8, which must be rejected (section 3.1.3.2).
+    """
+    value = encoded(value)
+    if "%" in value:
+        try:
+            unquote_to_bytes(value).decode()
+        except UnicodeDecodeError:
+            raise ValueError("is percent-encoded, but not as UTF-8") from None
+    return value
+
+
 def in_ascii(value: str) -> str:
-    """Percent-encode what a header value can't carry (HTTP binding, section 3.1.3.2); what is encoded stays."""
+    """Percent-encode what a header that is no attribute can't carry; what is encoded stays."""
     return value if _SENDABLE.fullmatch(value) else quote(value, safe=_VISIBLE + "\t")
 
 

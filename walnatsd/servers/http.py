@@ -8,7 +8,7 @@ from walnatsd.emit.calls import Answer
 from walnatsd.emit.request import EmitRequest, Receipt
 from walnatsd.model.refusal import Reason, Refusal
 from walnatsd.model.units import parse_duration
-from walnatsd.payload.cloudevents import in_ascii
+from walnatsd.payload.cloudevents import PREFIX, encoded, in_ascii
 from walnatsd.payload.event_json import BATCH_TYPE, STRUCTURED_TYPE, parse, take_apart
 from walnatsd.servers.answers import json_answer
 from walnatsd.servers.door import Guard, door
@@ -97,17 +97,20 @@ async def read_emit(request: web.Request) -> EmitRequest:
 
 
 def _unpacked(body: bytes, outer: dict[str, str], uid: str) -> tuple[bytes, str, dict[str, str]]:
-    """Take a CloudEvent in structured mode apart: payload, content type, headers."""
-    if attributes := [name for name in outer if name.startswith("ce-")]:
-        raise Refusal(
-            Reason.INVALID_HEADER,
-            f"{attributes[0]} can't be set beside a structured CloudEvent, which says it itself",
-            uid=uid,
-        )
+    """Take a CloudEvent in structured mode apart: payload, content type, headers.
+
+    Its attributes may stand in headers too (HTTP binding, section 3.2.3), but can't say something else there.
+    """
     try:
         event = take_apart(parse(body))
     except ValueError as error:
         raise Refusal(Reason.INVALID_REQUEST, f"the body is no CloudEvent: {error}", uid=uid) from None
+    said = event.headers | {"ce-datacontenttype": encoded(event.content_type)}
+    for name, value in outer.items():
+        if name.startswith(PREFIX) and encoded(value) != said.get(name):
+            raise Refusal(
+                Reason.INVALID_HEADER, f"the header {name} says something else than the CloudEvent in the body", uid=uid
+            )
     return event.payload, event.content_type, outer | event.headers
 
 

@@ -21,12 +21,15 @@ def delivery_headers(
         source: The service's name, where the emitter gave no `ce-source`.
         configured: The actor's own headers, secrets revealed; they win over the message's.
     """
-    header = cloudevents.required(message, source=source)
+    media_type = cloudevents.content_type(message.headers)
+    # a payload in structured mode says it all itself, and attributes made up here would contradict it
+    header = {} if cloudevents.is_structured(media_type) else cloudevents.required(message, source=source)
     for name, value in message.headers.items():
         if (lower := deliverable(name)) is not None:
-            header[lower] = cloudevents.in_ascii(value)
+            is_attribute = lower.startswith(cloudevents.PREFIX)
+            header[lower] = cloudevents.encoded(value) if is_attribute else cloudevents.in_ascii(value)
     header.pop("ce-datacontenttype", None)  # Content-Type says it (HTTP binding, section 3.1.1)
-    header["content-type"] = cloudevents.in_ascii(cloudevents.content_type(message.headers))
+    header["content-type"] = cloudevents.in_ascii(media_type)
     header |= {
         "webhook-id": webhook_id(message, actor.name),
         "walnats-event": message.event,
