@@ -205,6 +205,7 @@ async def running(  # noqa: PLR0915 - one text, so that the order is seen
             tasks.create_task(route.watch(), name="route"),
             tasks.create_task(due.pull(), name="due/pull"),
             tasks.create_task(clocks.run(), name="clocks"),
+            tasks.create_task(due.watch(), name="due/watch"),
         ]
         async with (
             roster.open(),
