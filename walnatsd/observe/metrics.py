@@ -72,11 +72,6 @@ class Metrics:
             ["event", "outcome"],
             registry=registry,
         )
-        self.due_waiting = Gauge(
-            "walnatsd_due_waiting_messages",
-            "Delayed emits and ticks that are due and not stored in their event's stream, over all sidecars.",
-            registry=registry,
-        )
         self._due_lateness_seconds = Histograms(
             "walnatsd_due_lateness_seconds",
             "Time from when a delayed emit or a tick was due to its being stored in the event's stream.",
