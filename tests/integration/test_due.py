@@ -35,6 +35,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(due, "STORE_BUDGET_S", 0.3)
     monkeypatch.setattr(due, "FIRST_PAUSE_S", 0.1)
     monkeypatch.setattr(due, "LONGEST_PAUSE_S", 0.4)
+    monkeypatch.setattr(due, "WATCH_INTERVAL_S", 0.1)
 
 
 async def emit_all(sidecar: Sidecar, count: int, *, delay: str, event: str = "counts") -> set[str]:
@@ -206,12 +207,14 @@ async def test_what_can_not_be_stored_waits_is_seen_and_holds_nobody_up(nats, im
         await keep_messages(nats, "others")
         with capture_logs() as logs:
             await _put_due(nats, 100)
-            await until(lambda: _is_counted(sidecar, STUCK % ("(unknown)", "NATS_UNAVAILABLE"), 3))
             moment = time.time()
+            await until(lambda: _is_counted(sidecar, STUCK % ("(unknown)", "NATS_UNAVAILABLE"), 3))
             await sidecar.try_emit("others", "7", uid="one", delay="100ms")
             await until(lambda: _holds(nats, 1, "others"))
+            assert (await sidecar.metrics())["walnatsd_due_waiting_messages"] == 100
             tries = await counted(sidecar, STUCK % ("(unknown)", "NATS_UNAVAILABLE"))
-            assert tries < 300 + 64 * (time.time() - moment) / 0.3  # one of them tries for the others
+            seconds = time.time() - moment
+            assert tries <= due.AT_ONCE + 1 + seconds / due.STORE_BUDGET_S  # one of them tries for all others
         told = [log for log in logs if log["log_level"] == "error"]
         assert {log["event_name"] for log in told} == {"counts"}
         assert len(told) == 1  # not once per message
@@ -226,12 +229,13 @@ async def test_what_can_not_be_stored_waits_is_seen_and_holds_nobody_up(nats, im
 async def test_a_message_that_became_too_large_waits_until_the_limit_is_raised(nats, impatient) -> None:
     async with running(config(nats)) as sidecar, nats.jetstream() as jetstream:
         await keep_messages(nats)
-        await sidecar.try_emit("counts", b"x" * 2000, uid="large", delay="300ms")
-        await sidecar.try_emit("counts", b"7", uid="small", delay="300ms")
+        await sidecar.try_emit("counts", b"x" * 2000, uid="large", delay="2s")
+        await sidecar.try_emit("counts", b"7", uid="small", delay="2s")
         limits = (await jetstream.stream_info("counts")).config
         limits.max_msg_size = 1000
         await jetstream.update_stream(limits)
         await until(lambda: _is_counted(sidecar, STUCK % ("counts", "TOO_LARGE"), 2))
+        await until(lambda: _holds(nats, 1))
         assert await stored_uids(nats) == Counter(["small"])
         async with sidecar.session.get(f"http://{sidecar.http}/v1/events/counts/scheduled") as response:
             [item] = (await response.json())["items"]
@@ -246,7 +250,7 @@ async def test_what_is_stuck_can_be_cancelled(nats, impatient, monkeypatch) -> N
     async with running(config(nats)) as sidecar, nats.jetstream() as jetstream:
         limits = (await jetstream.stream_info("counts")).config
         limits.max_msg_size = 1000
-        await sidecar.try_emit("counts", b"x" * 2000, uid="large", delay="300ms")
+        await sidecar.try_emit("counts", b"x" * 2000, uid="large", delay="2s")
         await jetstream.update_stream(limits)
         await until(lambda: _is_counted(sidecar, STUCK % ("counts", "TOO_LARGE"), 1))
         url = f"http://{sidecar.http}/v1/events/counts/scheduled/large"

@@ -16,7 +16,7 @@ from nats.js import JetStreamContext
 import walnatsd_client
 from support.daemon import config_text, running
 from support.letters import unsettled
-from support.nats_server import NatsServer
+from support.nats_server import NatsServer, binary_of, nats_server
 from support.receiver import Received, Receiver, answers
 from support.waiting import until
 from walnatsd.v1 import events_pb2, events_pb2_grpc
@@ -168,6 +168,32 @@ async def test_what_is_emitted_over_grpc_reaches_a_walnats_actor(nats, seen) -> 
         assert await handled_by_walnats(nats, COUNTS, 3, seen) == [0, 1, 2]
     assert seen.traces == ["t0", "t1", "t2"]
     assert [(each["Nats-Msg-Id"], each["ce-a"]) for each in seen.headers] == [("u0", "b"), ("u1", "b"), ("u2", "b")]
+
+
+@pytest.mark.parametrize("version", ["2.10.26", "2.12.8", "newest"])
+async def test_a_delayed_emit_reaches_a_walnats_actor_when_it_is_due(version, tmp_path, seen) -> None:
+    """Over a schedule, or before nats-server 2.12 with the header that walnats knows."""
+    handled: list[float] = []
+    actor = walnats.Actor("print", COUNTS, lambda _number: handled.append(time.time()), middlewares=(seen,))
+    binary = None if version == "newest" else binary_of(version)
+    async with nats_server(tmp_path / "nats", binary=binary) as nats, running(config(nats, None, "counts")) as sidecar:
+        await register_with_walnats(nats, COUNTS)
+        async with (
+            walnatsd_client.connect(sidecar.grpc) as client,
+            walnats.Actors(actor).connect(nats.url) as walnats_side,
+        ):
+            listening = asyncio.create_task(walnats_side.listen(poll_delay=5))
+            began = time.time()
+            receipt = await client.emit(walnatsd_client.Event("counts", int), 7, uid="u", trace_id="t", delay=1.2)
+            assert receipt.scheduled == (version != "2.10.26")
+            await until(lambda: handled)
+            await until(lambda: settled(nats))
+            listening.cancel()
+            await asyncio.wait([listening])
+    [at] = handled
+    assert at >= began + 1.2 - 0.01  # walnats lets a message through when less than a millisecond is left
+    assert seen.traces == ["t"]
+    assert seen.headers[0]["Nats-Msg-Id"] == "u"
 
 
 async def test_what_the_python_client_emits_reaches_a_walnats_actor(nats, seen) -> None:

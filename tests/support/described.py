@@ -66,7 +66,7 @@ class _NoUseCases:
 @functools.cache
 def http_description() -> Description:
     """The description of the HTTP address, without a daemon."""
-    app = http_app(cast("Events", _NoUseCases()), Guard("127.0.0.1:0", ()))
+    app = http_app(cast("Events", _NoUseCases()), Guard("127.0.0.1:0", ()), source="tests")
     return Description(describe(app, "walnatsd", SCHEMAS))
 
 

@@ -1,6 +1,7 @@
 """What callers can do with events."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Sequence
 
 from walnatsd.api.roster import Roster
@@ -11,6 +12,8 @@ from walnatsd.emit.emitter import Emitter
 from walnatsd.emit.request import EmitRequest, Receipt
 from walnatsd.model.event import Event
 from walnatsd.model.refusal import Reason, Refusal
+from walnatsd.monitor.feeds import Feeds
+from walnatsd.monitor.watcher import Watcher
 
 MAX_BATCH_ITEMS = 1000
 MAX_BATCH_BYTES = 16 << 20
@@ -21,9 +24,10 @@ MAX_STREAM_UNDER_WAY = 1000
 class Events:
     """The use cases of the `Events` service and the HTTP address."""
 
-    def __init__(self, emitter: Emitter, calls: Calls, scheduled: ScheduledEmits, roster: Roster) -> None:
+    def __init__(self, emitter: Emitter, calls: Calls, feeds: Feeds, scheduled: ScheduledEmits, roster: Roster) -> None:
         self._emitter = emitter
         self._calls = calls
+        self._feeds = feeds
         self.scheduled = scheduled
         self._roster = roster
 
@@ -86,6 +90,12 @@ class Events:
             return await self._emitter.emit(request)
         except Refusal as refusal:
             return refusal
+
+    @contextlib.asynccontextmanager
+    async def monitor(self, names: Sequence[str]) -> AsyncIterator[Watcher]:
+        """Watch events while the body runs, all that are declared now where none is named; raises as `Feeds.watch`."""
+        async with self._feeds.watch(names or list(self._roster.events)) as watcher:
+            yield watcher
 
     async def register(self, events: Sequence[Event]) -> list[Registered]:
         """Declare events until the daemon stops; raises `Refusal`."""

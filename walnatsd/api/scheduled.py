@@ -11,9 +11,9 @@ from walnatsd.api.roster import Roster
 from walnatsd.broker.route import Route
 from walnatsd.broker.schedules import BEGIN, Place, Scheduled, Schedules
 from walnatsd.model.headers import check_uid
-from walnatsd.model.names import check_event_name, stream_name
+from walnatsd.model.names import stream_name
 from walnatsd.model.number import read_number
-from walnatsd.model.refusal import Reason, Refusal
+from walnatsd.model.refusal import Reason, Refusal, unknown_event
 
 MAX_PAGE_BYTES = 16 << 20
 """A page ends early when the payloads that were read for it reach this."""
@@ -79,15 +79,8 @@ class ScheduledEmits:
             return await self._schedules.after(stream_name(event), place)
 
     def _see_that_it_is_possible(self, event: str, what: str) -> None:
-        try:
-            check_event_name(event)
-        except ValueError as error:
-            raise Refusal(Reason.INVALID_NAME, f"{event[:300]!r}: {error}") from None
         if self._roster.find_event(event) is None:
-            raise Refusal(
-                Reason.UNKNOWN_EVENT,
-                f"the event {event!r} is not declared; add it to events in the config file or register it",
-            )
+            raise unknown_event(event)
         if not self._route.is_registered:
             raise Refusal(
                 Reason.NATS_UNAVAILABLE,

@@ -132,20 +132,27 @@ class Client(NatsClient):
         self._sinks[subscription._id] = sink  # noqa: SLF001
         return subscription._id  # noqa: SLF001
 
-    async def detach(self, sid: int, *, flush_timeout_s: float = 2.0) -> None:
-        """Unsubscribe, and wait until what the server had sent before has arrived.
+    async def confirm(self) -> None:
+        """Wait until the server has read all that was sent, and what it had sent before has arrived. Has no time limit.
 
         Fault: `flush` waits with `asyncio.wait_for`, which before Python 3.12 swallows a cancellation that comes together
         with the PONG; a pull that is stopped at that moment would go on for ever.
         """
+        pong: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        await self._send_ping(pong)
+        await pong
+
+    async def detach(self, sid: int, *, flush: bool = True, flush_timeout_s: float = 2.0) -> None:
+        """Unsubscribe; with `flush`, wait until what the server had sent before has arrived."""
         try:
             if self.is_connected:
                 await self._send_unsubscribe(sid)
-                pong: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-                with contextlib.suppress(errors.Error, TimeoutError):  # the connection broke: nothing more will come
-                    async with asyncio.timeout(flush_timeout_s):
-                        await self._send_ping(pong)
-                        await pong
+                if flush:
+                    with contextlib.suppress(
+                        errors.Error, TimeoutError
+                    ):  # the connection broke: nothing more will come
+                        async with asyncio.timeout(flush_timeout_s):
+                            await self.confirm()
         finally:
             self._sinks.pop(sid, None)
             self._remove_sub(sid)

@@ -75,11 +75,6 @@ class Connection:
         return self._client.max_payload
 
     @property
-    def known_max_payload(self) -> int | None:
-        """The same as the latest server said it; None before the first connection."""
-        return self._client.max_payload if self.server_version else None
-
-    @property
     def server_version(self) -> str:
         """Version of the server, empty before the first connection."""
         return str(self._client._server_info.get("version", ""))  # noqa: SLF001
@@ -138,9 +133,19 @@ class Connection:
         """Subscribe; `sink` gets each frame as it is read and must not block. Returns a subscription id."""
         return await self._client.attach(subject, sink)
 
-    async def detach(self, sid: int) -> None:
-        """Unsubscribe, after what the server had sent has arrived."""
-        await self._client.detach(sid)
+    async def detach(self, sid: int, *, flush: bool = True) -> None:
+        """Unsubscribe; with `flush`, after what the server had sent has arrived."""
+        await self._client.detach(sid, flush=flush)
+
+    async def confirm(self) -> None:
+        """Wait until the server has read all that was sent, for as long as the caller lets it.
+
+        Raises:
+            NotConnectedError: There is no connection.
+        """
+        if not self._connected.is_set():
+            raise NotConnectedError("NATS is not connected")
+        await self._client.confirm()
 
     # ---- the life of the connection
 

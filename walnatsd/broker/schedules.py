@@ -32,7 +32,7 @@ from walnatsd.model.refusal import Reason, Refusal
 from walnatsd.payload.cloudevents import rfc3339
 
 DUE_CONSUMER = "due"
-DUE_ACK_WAIT_S = 20.0
+DUE_ACK_WAIT_S = 15.0
 """How long what a killed sidecar had in its hands waits for another one; longer than storing is tried."""
 STUCK_AFTER_S = 60.0
 """From when on a message that is due and not stored may be discarded: it has been tried several times."""

@@ -23,10 +23,10 @@ _COMMANDS = {
     "emit": "Emit an event through a running daemon.",
     "request": "Emit an event, and print what a responding actor answers.",
     "scheduled": "List and cancel delayed emits.",
+    "tail": "Watch what is emitted, as it is emitted.",
     "status": "Show how events and actors of a running daemon fare.",
     "actors": "Pause, resume and delete actors.",
     "events": "Delete events.",
-    "spool": "Show what waits on disk for NATS; list, retry and discard what JetStream refuses; rescue a damaged file.",
     "dead-letters": "List, show, replay and discard messages that actors gave up on.",
 }
 

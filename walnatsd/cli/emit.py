@@ -28,6 +28,7 @@ FAILED = 1
 @click.argument("payload", default="-")
 @uid_option
 @click.option("--delay", metavar="DURATION", help="Hand it to actors only after this time, like 30s or 5m.")
+@click.option("--deliver-at", metavar="TIME", help="Hand it to actors only at this time, like 2030-01-31T08:00:00Z.")
 @trace_option
 @type_option
 @header_option
@@ -38,6 +39,7 @@ def command(
     payload: str,
     uid: str | None,
     delay: str | None,
+    deliver_at: str | None,
     trace_id: str | None,
     content_type: str,
     headers: tuple[str, ...],
@@ -46,7 +48,7 @@ def command(
 ) -> None:
     """Emit EVENT with PAYLOAD, or with what stands on standard input where PAYLOAD is - or left out."""
     body = body_of(payload)
-    path = path_of(event, uid=uid, delay=delay, trace_id=trace_id)
+    path = path_of(event, uid=uid, delay=delay, deliver_at=deliver_at, trace_id=trace_id)
     try:
         status, answer = call(address, "POST", path, body, http_headers(content_type, headers))
         text = json.dumps(answer) if as_json else _in_words(status, answer)

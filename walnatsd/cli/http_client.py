@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import socket
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -65,18 +66,40 @@ def exchange(
     timeout_s: float = TIMEOUT_S,
 ) -> Answer:
     """Call the daemon and give its answer as it is. Arguments and errors as of `call`."""
+    with opened(address, method, path, body, headers, option=option, timeout_s=timeout_s) as response:
+        told = {name.lower(): value for name, value in response.getheaders()}
+        answer = Answer(response.status, told, response.read())
+    return replace(answer, problem=_problem(answer, address, option)) if answer.status >= 400 else answer
+
+
+@contextlib.contextmanager
+def opened(
+    address: str,
+    method: str,
+    path: str,
+    body: bytes,
+    headers: dict[str, str],
+    *,
+    option: str = "--http",
+    timeout_s: float = TIMEOUT_S,
+) -> Iterator[http.client.HTTPResponse]:
+    """Call the daemon and read its answer while the body runs. Arguments and errors as of `call`."""
     try:
         with contextlib.closing(_connection(address, timeout_s)) as connection:
             connection.request(method, path, body, {name: value.encode() for name, value in headers.items()})
-            response = connection.getresponse()
-            told = {name.lower(): value for name, value in response.getheaders()}
-            answer = Answer(response.status, told, response.read())
-            problem = json.loads(answer.body) if answer.status >= 400 else None
-    except (OSError, http.client.HTTPException, json.JSONDecodeError) as error:
+            yield connection.getresponse()
+    except (OSError, http.client.HTTPException) as error:
         raise _unreachable(address, error, option) from None
-    if answer.status >= 400 and not (isinstance(problem, dict) and "reason" in problem):
+
+
+def _problem(answer: Answer, address: str, option: str) -> dict[str, Any]:
+    try:
+        problem = json.loads(answer.body)
+    except json.JSONDecodeError as error:
+        raise _unreachable(address, error, option) from None
+    if not (isinstance(problem, dict) and "reason" in problem):
         raise _is_none(address, option)
-    return replace(answer, problem=problem)
+    return problem
 
 
 def _unreachable(address: str, error: Exception, option: str) -> DaemonUnreachableError:

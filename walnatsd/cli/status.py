@@ -5,8 +5,7 @@ from typing import Any
 
 import click
 
-from walnatsd.cli.admin_client import admin_option, ask, ask_for_all, json_option, table
-from walnatsd.cli.spool import lines
+from walnatsd.cli.admin_client import admin_option, ask_for_all, json_option, table
 
 
 @click.command("status")
@@ -14,13 +13,10 @@ from walnatsd.cli.spool import lines
 @json_option
 def command(address: str, as_json: bool) -> None:
     """Show how events and actors fare: what waits, what is paused, what differs from its declaration."""
-    spool = ask(address, "GET", "/admin/v1/spool")
-    if spool["enabled"] and not as_json:  # first, for while NATS is away the rest is an error
-        click.echo("\n".join(lines(spool)) + "\n")
     events = list(ask_for_all(address, "/admin/v1/events"))
     actors = list(ask_for_all(address, "/admin/v1/actors"))
     if as_json:
-        click.echo(json.dumps({"events": events, "actors": actors, "spool": spool}))
+        click.echo(json.dumps({"events": events, "actors": actors}))
         return
     if not events:
         click.echo("No events are declared.")

@@ -18,6 +18,7 @@ from walnatsd.payload.filter import Filter
 
 _NOT_YET: tuple[tuple[str | None, ...], ...] = (
     # None stands for every index of a list
+    ("spool",),
     ("otel",),
     ("sentry",),
     ("statsd",),

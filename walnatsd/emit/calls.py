@@ -8,8 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from walnatsd.broker.connection import Connection
 from walnatsd.broker.errors import BrokerError
-from walnatsd.broker.inspection import consumer_count
-from walnatsd.broker.jetstream import JetStream
+from walnatsd.broker.interest import Interest
 from walnatsd.broker.wire import Frame
 from walnatsd.emit.emitter import BUSY_RETRY_AFTER_S, UNKNOWN, Emitter
 from walnatsd.emit.request import EmitRequest, Receipt
@@ -46,7 +45,7 @@ class Calls:
         self,
         emitter: Emitter,
         connection: Connection,
-        jetstream: JetStream,
+        interest: Interest,
         find_event: Callable[[str], Event | None],
         find_gate: Callable[[str], asyncio.Event | None],
         acts_here: Callable[[str], bool],
@@ -58,7 +57,7 @@ class Calls:
         Args:
             emitter: Stores the messages.
             connection: Where the answers come in.
-            jetstream: Tells whether an event has actors.
+            interest: Tells whether an event has actors.
             find_event: Finds a declared event.
             find_gate: Finds what the emits of an event must wait for, None where they need not.
             acts_here: Whether this sidecar serves an actor of an event.
@@ -67,7 +66,7 @@ class Calls:
         """
         self._emitter = emitter
         self._inbox = connection.inbox
-        self._jetstream = jetstream
+        self._interest = interest
         self._find_event = find_event
         self._find_gate = find_gate
         self._acts_here = acts_here
@@ -173,7 +172,7 @@ class Calls:
         if self._acts_here(event.name):
             return
         try:
-            count = await consumer_count(self._jetstream, event.stream)
+            count = await self._interest.count(event.stream, enough=1)
         except BrokerError:
             return  # the emitter says what is wrong with NATS
         if count == 0:

@@ -4,7 +4,6 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import structlog
 
@@ -26,28 +25,19 @@ from walnatsd.observe.metrics import Metrics
 
 AT_ONCE = 64
 """Messages in hand; with payloads of 1 MiB, NATS' own limit, the memory of so many is nothing to worry about."""
-STORE_BUDGET_S = 8.0
-"""How long storing is tried at a time: as long as a cluster needs to elect a leader, shorter than the ack wait."""
+STORE_BUDGET_S = 3.0
+"""How long storing is tried at a time. Short, for others wait behind it; an election of a leader takes a few turns."""
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 120.0
 REGISTER_PAUSE_S = 5.0
 ELSEWHERE_PAUSE_S = 0.1
 """Of what only another sidecar can store, times the hand-overs so far: chance finds that one soon, where it runs."""
 LONGEST_ELSEWHERE_PAUSE_S = 10.0
+WATCH_INTERVAL_S = 5.0
 SAY_AGAIN_S = 60.0
 UNKNOWN = "(unknown)"
 
 _log = structlog.get_logger("walnatsd.due")
-
-
-@dataclass(slots=True)
-class _Trouble:
-    """Why messages of an event can't be stored now."""
-
-    reason: str
-    until: float
-    """When the event is tried again, on the loop's clock; what comes before goes back untried."""
-    said_at: float
 
 
 class Due:
@@ -101,7 +91,10 @@ class Due:
         self._in_hand = 0
         self._idle = asyncio.Event()
         self._idle.set()
-        self._troubles: dict[str, _Trouble] = {}
+        self._away: dict[str, float] = {}
+        """Events that could not be reached, and when one message of each is tried again, on the loop's clock."""
+        self._said: dict[tuple[str, str], float] = {}
+        """When it was said last of an event that its messages can't be stored, and for which reason."""
         self._pull = Pull(
             connection,
             jetstream,
@@ -130,6 +123,19 @@ class Due:
         async with asyncio.TaskGroup() as tasks:
             for number in range(AT_ONCE):
                 tasks.create_task(self._work(), name=f"due/{number}")
+
+    async def watch(self) -> None:
+        """See for ever how many messages are due and not stored, once per period."""
+        await self._route.wait_registered()
+        while True:
+            await self._connection.wait_connected()
+            try:
+                info = await self._jetstream.consumer(WORK, DUE_CONSUMER)
+            except BrokerError as error:
+                _log.debug("can't see how many messages are due now", why=str(error))
+            else:
+                self._metrics.due_waiting.set(info["num_pending"] + info["num_ack_pending"] if info else 0)
+            await asyncio.sleep(WATCH_INTERVAL_S)
 
     async def wait_idle(self) -> None:
         """Wait until nothing is in hand."""
@@ -163,9 +169,12 @@ class Due:
         except ValueError as error:
             await self._put_off(delivery, "", "UNREADABLE", str(error))
             return
-        if (held_s := self._held_s(due.event)) > 0:
-            await delivery.nak(held_s * (1 + self._draw()))
-            return
+        if (again_at := self._away.get(due.event)) is not None:
+            now = self._loop.time()
+            if again_at > now:
+                await delivery.nak((again_at - now) * (1 + self._draw()))
+                return
+            self._away[due.event] = now + STORE_BUDGET_S  # this one tries; the others would hold slots in vain
         try:
             ack = await self._store.store_now(due.event, due.payload, due.header, budget_s=STORE_BUDGET_S)
         except Refusal as refusal:
@@ -175,7 +184,7 @@ class Due:
                 return
             await self._put_off(delivery, due.event, refusal.reason, refusal.message)
             return
-        self._troubles.pop(due.event, None)
+        self._away.pop(due.event, None)
         self._observe(due, ack)
         await delivery.ack()
 
@@ -190,22 +199,23 @@ class Due:
     async def _put_off(self, delivery: Delivery, event: str, reason: str, why: str) -> None:
         pause_s = min(FIRST_PAUSE_S * 2 ** min(delivery.deliveries - 1, 10), LONGEST_PAUSE_S)
         self._metrics.due(self._label(event), reason).inc()
-        now = self._loop.time()
-        trouble = self._troubles.get(event)
-        if trouble is None or trouble.reason != reason or now - trouble.said_at >= SAY_AGAIN_S:
-            _log.error(
-                "a message that is due can't be stored now; it waits and is tried again",
-                event_name=event or None, sequence_in_walnatsd=delivery.key[1], reason=reason, why=why, after_s=pause_s,
-            )  # fmt: skip
-            trouble = self._troubles[event] = _Trouble(reason, 0.0, now)
-        if reason == Reason.NATS_UNAVAILABLE:  # each of them would hold a slot in vain for the whole budget
-            trouble.until = now + pause_s
+        self._say(delivery, event, reason, why)
+        if reason == Reason.NATS_UNAVAILABLE:
+            self._away[event] = self._loop.time() + pause_s
+        else:
+            self._away.pop(event, None)
         await delivery.nak(pause_s * (1 + self._draw()))
 
-    def _held_s(self, event: str) -> float:
-        """Seconds until the event is tried again."""
-        trouble = self._troubles.get(event)
-        return trouble.until - self._loop.time() if trouble is not None else 0.0
+    def _say(self, delivery: Delivery, event: str, reason: str, why: str) -> None:
+        """Say it aloud, but not once per message."""
+        now = self._loop.time()
+        if now - self._said.get((event, reason), -SAY_AGAIN_S) < SAY_AGAIN_S:
+            return
+        self._said = {key: at for key, at in self._said.items() if now - at < SAY_AGAIN_S} | {(event, reason): now}
+        _log.error(
+            "messages that are due can't be stored now; they wait and are tried again",
+            event_name=event or None, reason=reason, why=why, sequence_in_walnatsd=delivery.key[1],
+        )  # fmt: skip
 
     def _label(self, event: str) -> str:
         return event if self._find_event(event) is not None else UNKNOWN

@@ -8,14 +8,12 @@ from dataclasses import dataclass
 
 from walnatsd.broker.publisher import Begun
 from walnatsd.config.settings import Emit as Settings
-from walnatsd.emit.outbox import Outbox
 from walnatsd.emit.outgoing import Outgoing
 from walnatsd.emit.request import EmitRequest, Receipt, given_uid, stored_headers, uid_of, with_encoded_attributes
 from walnatsd.emit.store import Store
 from walnatsd.emit.when import due_at
 from walnatsd.model.event import Codec, Event, Schema
-from walnatsd.model.names import check_event_name
-from walnatsd.model.refusal import Reason, Refusal
+from walnatsd.model.refusal import Reason, Refusal, unknown_event
 from walnatsd.observe.metrics import Metrics
 from walnatsd.payload.cloudevents import content_type
 from walnatsd.payload.codecs import Codecs
@@ -48,11 +46,11 @@ class _Emit:
 
 
 class Emitter:
-    """Takes emits in and answers when they are stored."""
+    """Takes emits in and answers after the PubAck."""
 
     def __init__(
         self,
-        store: Store | Outbox,
+        store: Store,
         find_event: Callable[[str], Event | None],
         codecs_for: Callable[[tuple[Codec, ...]], Codecs],
         schema_for: Callable[[Schema], PayloadSchema],
@@ -64,7 +62,7 @@ class Emitter:
         """Prepare to take emits in.
 
         Args:
-            store: Stores them: in NATS, or in NATS and the spool.
+            store: Stores them.
             find_event: Finds a declared event.
             codecs_for: Gives the codecs of an event.
             schema_for: Gives the compiled schema of an event.
@@ -150,7 +148,7 @@ class Emitter:
             outcome = refusal.reason
             raise
         else:
-            outcome = _outcome_of(receipt)
+            outcome = "duplicate" if receipt.duplicate else "scheduled" if receipt.scheduled else "stored"
             return receipt
         finally:
             self._conclude(emit, outcome)
@@ -176,7 +174,7 @@ class Emitter:
     def _prepare(self, request: EmitRequest, event: Event | None) -> Outgoing:
         """Check a request and encode it: what comes out may be stored, now or later."""
         if event is None:
-            raise _unknown(request)
+            raise unknown_event(request.event, uid=request.uid)
         request = with_encoded_attributes(request)
         uid = uid_of(request)
         header = stored_headers(request, uid)
@@ -213,23 +211,5 @@ class Emitter:
             self._idle.set()
 
     async def wait_idle(self) -> None:
-        """Wait until no emit waits to be stored."""
+        """Wait until no emit waits for JetStream."""
         await self._idle.wait()
-
-
-def _outcome_of(receipt: Receipt) -> str:
-    if receipt.spooled:
-        return "spooled"
-    return "duplicate" if receipt.duplicate else "scheduled" if receipt.scheduled else "stored"
-
-
-def _unknown(request: EmitRequest) -> Refusal:
-    try:
-        check_event_name(request.event)
-    except ValueError as error:
-        return Refusal(Reason.INVALID_NAME, f"{request.event[:300]!r}: {error}", uid=request.uid)
-    return Refusal(
-        Reason.UNKNOWN_EVENT,
-        f"the event {request.event!r} is not declared; add it to events in the config file or register it",
-        uid=request.uid,
-    )

@@ -2,6 +2,8 @@
 
 from enum import StrEnum
 
+from walnatsd.model.names import check_event_name
+
 
 class Reason(StrEnum):
     """The `reason` of an error, section 3 of the contract. Codes and statuses are set in one table in `api.errors`."""
@@ -9,7 +11,6 @@ class Reason(StrEnum):
     UNKNOWN_EVENT = "UNKNOWN_EVENT"
     UNKNOWN_ACTOR = "UNKNOWN_ACTOR"
     UNKNOWN_DEAD_LETTER = "UNKNOWN_DEAD_LETTER"
-    UNKNOWN_MESSAGE = "UNKNOWN_MESSAGE"
     INVALID_NAME = "INVALID_NAME"
     INVALID_HEADER = "INVALID_HEADER"
     INVALID_UID = "INVALID_UID"
@@ -32,10 +33,8 @@ class Reason(StrEnum):
     NOT_READING = "NOT_READING"
     STOPPING = "STOPPING"
     NATS_UNAVAILABLE = "NATS_UNAVAILABLE"
-    SPOOL = "SPOOL"
     NATS_ERROR = "NATS_ERROR"
     SERVER_VERSION = "SERVER_VERSION"
-    NOT_SUPPORTED = "NOT_SUPPORTED"
     HOST = "HOST"
     ORIGIN = "ORIGIN"
     UNKNOWN_PATH = "UNKNOWN_PATH"
@@ -68,3 +67,16 @@ class Refusal(Exception):  # noqa: N818 - the field's word for an error that is 
         self.uid = uid
         self.maybe_stored = maybe_stored
         self.retry_after_s = retry_after_s
+
+
+def unknown_event(name: str, *, uid: str = "") -> Refusal:
+    """Refuse an event that is not declared here: its name may be wrong in itself."""
+    try:
+        check_event_name(name)
+    except ValueError as error:
+        return Refusal(Reason.INVALID_NAME, f"{name[:300]!r}: {error}", uid=uid)
+    return Refusal(
+        Reason.UNKNOWN_EVENT,
+        f"the event {name!r} is not declared; add it to events in the config file or register it",
+        uid=uid,
+    )

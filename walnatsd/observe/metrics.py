@@ -72,12 +72,21 @@ class Metrics:
             ["event", "outcome"],
             registry=registry,
         )
+        self.due_waiting = Gauge(
+            "walnatsd_due_waiting_messages",
+            "Delayed emits and ticks that are due and not stored in their event's stream, over all sidecars.",
+            registry=registry,
+        )
         self._due_lateness_seconds = Histograms(
             "walnatsd_due_lateness_seconds",
             "Time from when a delayed emit or a tick was due to its being stored in the event's stream.",
             ["event"],
             buckets=_LONG_SECONDS,
             registry=registry,
+        )
+        self.watchers = Gauge("walnatsd_watchers", "Watchers of live feeds in this sidecar.", registry=registry)
+        self.watchers_dropped = Counter(
+            "walnatsd_watchers_dropped", "Watchers that were dropped because they did not keep up.", registry=registry
         )
         self._attempts = Counter(
             "walnatsd_attempts",

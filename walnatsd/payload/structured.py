@@ -2,7 +2,7 @@
 
 import base64
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -21,21 +21,45 @@ def batch(items: Iterable[tuple[Message, int]], *, source: str) -> bytes:
     Each event has the extensions `walnatssequence` and `walnatsattempt`, and `walnatstrace` and `walnatsreplay` where
     there is something to say. Headers that are neither CloudEvents attributes nor trace context have no place in it.
     """
-    return orjson.dumps([_event(message, attempt, source) for message, attempt in items])
+    return orjson.dumps(
+        [
+            _event(message, source, {"walnatssequence": message.sequence, "walnatsattempt": attempt})
+            for message, attempt in items
+        ]
+    )
 
 
-def _event(message: Message, attempt: int, source: str) -> dict[str, Any]:
+def seen(message: Message, *, id_: str, source: str, codec_error: str) -> bytes:
+    """Write a message of a live feed as one event.
+
+    It has the extension `walnatsevent`, and `walnatsuid`, `walnatstrace` and `walnatscodecerror` where there is something
+    to say.
+
+    Args:
+        message: As it was published.
+        id_: Stands for the `id` of one that has neither that nor a uid.
+        source: The `source`, where the emitter gave none.
+        codec_error: Why the payload is as it is stored; empty where the codecs could be undone.
+    """
+    extensions: dict[str, Any] = {"walnatsevent": message.event}
+    if message.uid is not None:
+        extensions["walnatsuid"] = message.uid
+    if codec_error:
+        extensions["walnatscodecerror"] = codec_error
+    event = _event(message, source, extensions)
+    if message.uid is None and not any(name.lower() == "ce-id" for name in message.headers):
+        event["id"] = id_  # the place in the stream would be it, and there is none yet
+    return orjson.dumps(event)
+
+
+def _event(message: Message, source: str, extensions: Mapping[str, Any]) -> dict[str, Any]:
     event = {
         attribute: cloudevents.decoded(value)
         for name, value in cloudevents.attributes(message, source=source).items()
         if (attribute := _attribute_of(name)) is not None
     }
     media_type = cloudevents.content_type(message.headers)
-    more: dict[str, Any] = {
-        "walnatssequence": message.sequence,
-        "walnatsattempt": attempt,
-        "datacontenttype": media_type,
-    }
+    more: dict[str, Any] = {**extensions, "datacontenttype": media_type}
     for name, value in message.headers.items():
         if name.lower() in _EXTENSIONS:
             more[name.lower()] = value

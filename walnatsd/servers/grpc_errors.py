@@ -63,7 +63,7 @@ class Services:
 
 
 def _readable(handler: Any) -> Any:
-    if handler.unary_unary is None:
+    if handler.unary_unary is None and handler.unary_stream is None:
         return handler
 
     def read(raw: bytes) -> Any:
@@ -77,6 +77,13 @@ def _readable(handler: Any) -> Any:
             await refuse(context, request)
         return await handler.unary_unary(request, context)
 
+    async def stream(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        if isinstance(request, Refusal):
+            await refuse(context, request)
+        await handler.unary_stream(request, context)
+
+    if handler.unary_stream is not None:
+        return grpc.unary_stream_rpc_method_handler(stream, read, handler.response_serializer)
     return grpc.unary_unary_rpc_method_handler(answer, read, handler.response_serializer)
 
 

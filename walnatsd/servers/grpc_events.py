@@ -1,7 +1,7 @@
 """The `Events` service."""
 
 from collections.abc import AsyncIterator, Mapping
-from typing import Any, Never
+from typing import Any
 
 import grpc
 from google.protobuf.json_format import MessageToDict
@@ -11,8 +11,9 @@ from walnatsd.api.events import Events
 from walnatsd.api.pages import DEFAULT_LIMIT, check_limit
 from walnatsd.broker.schedules import Scheduled
 from walnatsd.emit.request import EmitRequest, Receipt
-from walnatsd.model.refusal import Reason, Refusal
+from walnatsd.model.refusal import Refusal
 from walnatsd.servers.grpc_errors import refuse, status_of
+from walnatsd.servers.grpc_monitor import show
 from walnatsd.servers.times import duration_s, instant_s
 from walnatsd.v1 import events_pb2, events_pb2_grpc
 
@@ -89,9 +90,15 @@ class EventsServicer(events_pb2_grpc.EventsServicer):
             headers={**answer.headers, "walnats-uid": answer.uid},
         )
 
-    async def Monitor(self, _request: object, context: Context) -> Never:  # type: ignore[override]  # noqa: N802
-        """Not yet."""
-        await refuse(context, not_yet("Monitor"))
+    async def Monitor(  # type: ignore[override]  # noqa: N802 - it writes to the context instead of yielding
+        self, request: events_pb2.MonitorRequest, context: Context
+    ) -> None:
+        """Show what is emitted, as it is emitted."""
+        try:
+            async with self._events.monitor(request.events) as watcher:
+                await show(watcher, context)
+        except Refusal as refusal:
+            await refuse(context, refusal)
 
     async def ListScheduled(  # noqa: N802
         self, request: events_pb2.ListScheduledRequest, context: Context
@@ -122,11 +129,6 @@ def _time_left_s(context: Context) -> float | None:
     if left_s is None:
         return None
     return max(0.0, left_s - min(max(left_s * _ANSWER_SHARE, _ANSWER_LEAST_S), _ANSWER_MOST_S))
-
-
-def not_yet(method: str) -> Refusal:
-    """Say that a method of the contract is not part of this version."""
-    return Refusal(Reason.NOT_SUPPORTED, f"{method} is not supported yet by this version")
 
 
 def declaration(message: Any) -> Mapping[str, Any]:
@@ -161,7 +163,6 @@ def _response(receipt: Receipt) -> events_pb2.EmitResponse:
         sequence=receipt.sequence,
         duplicate=receipt.duplicate,
         scheduled=receipt.scheduled,
-        spooled=receipt.spooled,
     )
 
 

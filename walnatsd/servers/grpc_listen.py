@@ -1,21 +1,15 @@
 """One stream of `Actors.Listen`: deliveries down, results up."""
 
 import asyncio
-import math
 from collections.abc import AsyncIterator
 
 import grpc
 from google.protobuf.message import DecodeError
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from walnatsd.listeners.session import Handover, Session
-from walnatsd.model.headers import is_reserved
 from walnatsd.model.refusal import Reason, Refusal
-from walnatsd.payload import cloudevents
+from walnatsd.servers.grpc_message import fill_message, set_time
 from walnatsd.v1 import actors_pb2
-
-_TYPES = frozenset({"content-type", "ce-datacontenttype"})
-"""Headers that the field `content_type` stands for."""
 
 SUBSCRIBE_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 10.0
@@ -119,25 +113,8 @@ def _answer(session: Session, result: actors_pb2.ListenRequest.Result) -> None:
 
 
 def _fill(delivery: actors_pb2.Delivery, handover: Handover) -> None:
-    """Write a delivery in place: four times as fast as making it first and copying it."""
+    """Write a delivery in place."""
     delivery.delivery_id = handover.id
     delivery.attempt = handover.attempt
-    _set_time(delivery.deadline, handover.deadline)
-    message, to = handover.message, delivery.message
-    to.event = message.event
-    to.payload = message.payload
-    to.content_type = cloudevents.content_type(message.headers)
-    to.uid = message.uid or ""
-    to.sequence = message.sequence
-    to.trace_id = message.trace_id or ""
-    _set_time(to.stored_at, message.stored_at)
-    for name, value in message.headers.items():
-        lower = name.lower()
-        if lower not in _TYPES and not is_reserved(lower):
-            to.headers[lower] = value
-
-
-def _set_time(timestamp: Timestamp, seconds: float) -> None:
-    fraction, whole = math.modf(seconds)
-    timestamp.seconds = int(whole)
-    timestamp.nanos = int(fraction * 1e9)
+    set_time(delivery.deadline, handover.deadline)
+    fill_message(delivery.message, handover.message)

@@ -12,9 +12,10 @@ from walnatsd.payload.cloudevents import PREFIX, encoded, in_ascii
 from walnatsd.payload.event_json import BATCH_TYPE, STRUCTURED_TYPE, parse, take_apart
 from walnatsd.servers.answers import json_answer
 from walnatsd.servers.door import Guard, door
-from walnatsd.servers.http_operations import EMIT, EMIT_BATCH, LARGEST_SEQUENCE, REQUEST, SCHEMAS
+from walnatsd.servers.http_monitor import show
+from walnatsd.servers.http_operations import EMIT, EMIT_BATCH, LARGEST_SEQUENCE, MONITOR, REQUEST, SCHEMAS
 from walnatsd.servers.openapi import serve_description
-from walnatsd.servers.operations import Handler, serve
+from walnatsd.servers.operations import serve
 from walnatsd.servers.scheduled import serve_scheduled
 from walnatsd.servers.times import read_delay, read_instant
 
@@ -24,8 +25,8 @@ _PASSED_ON = frozenset({"traceparent", "tracestate"})
 _WRAPPED = "walnats-header-"
 
 
-def http_app(events: Events, guard: Guard) -> web.Application:
-    """Build the application of the HTTP address."""
+def http_app(events: Events, guard: Guard, *, source: str) -> web.Application:
+    """Build the application of the HTTP address; `source` is the service's name."""
 
     async def emit(request: web.Request) -> web.Response:
         receipt = await events.emit(await read_emit(request))
@@ -35,6 +36,10 @@ def http_app(events: Events, guard: Guard) -> web.Application:
         timeout_s = _timeout_s(request)
         answer = await events.call(await read_emit(request), timeout_s=timeout_s)
         return web.Response(body=answer.payload, headers=_answer_headers(answer))
+
+    async def monitor(request: web.Request) -> web.StreamResponse:
+        async with events.monitor([request.match_info["event"]]) as watcher:
+            return await show(request, watcher, source=source)
 
     async def emit_batch(request: web.Request) -> web.Response:
         items = await read_batch(request)
@@ -46,20 +51,10 @@ def http_app(events: Events, guard: Guard) -> web.Application:
     serve(app, EMIT, emit)
     serve(app, EMIT_BATCH, emit_batch)
     serve(app, REQUEST, call)
-    event = "/v1/events/{event:[^/]+}"
-    app.router.add_get(f"{event}/monitor", _not_yet("the live feed"), allow_head=False)
+    serve(app, MONITOR, monitor)
     serve_scheduled(app, events)
     serve_description(app, "walnatsd", SCHEMAS)
     return app
-
-
-def _not_yet(what: str) -> Handler:
-    """Make the handler of a path that the contract has and this version has not."""
-
-    async def refuse(_request: web.Request) -> web.StreamResponse:
-        raise Refusal(Reason.NOT_SUPPORTED, f"{what}: not supported yet by this version")
-
-    return refuse
 
 
 async def read_emit(request: web.Request) -> EmitRequest:
@@ -220,7 +215,7 @@ def _answer_headers(answer: Answer) -> dict[str, str]:
 def _status(receipt: Receipt) -> int:
     if receipt.duplicate:
         return 200
-    return 202 if receipt.scheduled or receipt.spooled else 201
+    return 202 if receipt.scheduled else 201
 
 
 def receipt_json(receipt: Receipt) -> dict[str, object]:
@@ -231,7 +226,7 @@ def receipt_json(receipt: Receipt) -> dict[str, object]:
         "sequence": receipt.sequence or None,
         "duplicate": receipt.duplicate,
         "scheduled": receipt.scheduled,
-        "spooled": receipt.spooled,
+        "spooled": False,
     }
 
 

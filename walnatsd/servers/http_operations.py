@@ -68,7 +68,6 @@ _EMIT_REASONS = (
     Reason.NATS_UNAVAILABLE,
     Reason.NATS_ERROR,
     Reason.SERVER_VERSION,
-    Reason.NOT_SUPPORTED,
 )
 _SCHEDULED_REASONS = (
     Reason.UNKNOWN_EVENT,
@@ -179,6 +178,21 @@ CANCEL_SCHEDULED = Operation(
         )
     },
     reasons=(*_SCHEDULED_REASONS, Reason.INVALID_UID),
+)
+MONITOR = Operation(
+    name="monitor",
+    method="GET",
+    path="/v1/events/{event}/monitor",
+    summary="Watch what is emitted, as it is emitted",
+    description="Server-sent events: each message is a CloudEvent in JSON (event `message`), with the extensions "
+    "`walnatsevent`, `walnatsuid`, `walnatstrace` and `walnatscodecerror`. `gap` tells that NATS was away, `end` why the feed ends "
+    "(problem details; `NOT_READING` for a watcher that is too slow). The response begins when everything that is published "
+    "from then on is seen; nothing is stored for it.",
+    parameters=(_EVENT,),
+    answers={
+        200: Answer("The feed, until either side ends it.", media_type="text/event-stream", schema={"type": "string"})
+    },
+    reasons=(Reason.UNKNOWN_EVENT, Reason.INVALID_NAME, Reason.BUSY, Reason.NATS_UNAVAILABLE, Reason.STOPPING),
 )
 
 _TEXT: Schema = {"type": "string", "minLength": 1}

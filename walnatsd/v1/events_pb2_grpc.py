@@ -120,7 +120,8 @@ class EventsServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Monitor(self, request, context):
-        """Monitor is a live feed; nothing is stored for it.
+        """Monitor is a live feed; nothing is stored for it. The initial metadata (walnats-watching) are sent when everything
+        that is published from then on is seen. A watcher that is too slow ends with RESOURCE_EXHAUSTED and the reason NOT_READING.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

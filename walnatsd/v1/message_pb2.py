@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19walnatsd/v1/message.proto\x12\x0bwalnatsd.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x83\x02\n\x07Message\x12\r\n\x05\x65vent\x18\x01 \x01(\t\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\x12\x14\n\x0c\x63ontent_type\x18\x03 \x01(\t\x12\x0b\n\x03uid\x18\x04 \x01(\t\x12\x32\n\x07headers\x18\x05 \x03(\x0b\x32!.walnatsd.v1.Message.HeadersEntry\x12\x10\n\x08sequence\x18\x06 \x01(\x04\x12-\n\tstored_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08trace_id\x18\x08 \x01(\t\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19walnatsd/v1/message.proto\x12\x0bwalnatsd.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x98\x02\n\x07Message\x12\r\n\x05\x65vent\x18\x01 \x01(\t\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\x12\x14\n\x0c\x63ontent_type\x18\x03 \x01(\t\x12\x0b\n\x03uid\x18\x04 \x01(\t\x12\x32\n\x07headers\x18\x05 \x03(\x0b\x32!.walnatsd.v1.Message.HeadersEntry\x12\x10\n\x08sequence\x18\x06 \x01(\x04\x12-\n\tstored_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08trace_id\x18\x08 \x01(\t\x12\x13\n\x0b\x63odec_error\x18\t \x01(\t\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,7 +35,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MESSAGE_HEADERSENTRY']._loaded_options = None
   _globals['_MESSAGE_HEADERSENTRY']._serialized_options = b'8\001'
   _globals['_MESSAGE']._serialized_start=76
-  _globals['_MESSAGE']._serialized_end=335
-  _globals['_MESSAGE_HEADERSENTRY']._serialized_start=289
-  _globals['_MESSAGE_HEADERSENTRY']._serialized_end=335
+  _globals['_MESSAGE']._serialized_end=356
+  _globals['_MESSAGE_HEADERSENTRY']._serialized_start=310
+  _globals['_MESSAGE_HEADERSENTRY']._serialized_end=356
 # @@protoc_insertion_point(module_scope)

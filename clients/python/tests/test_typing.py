@@ -108,6 +108,10 @@ async def main() -> None:
         await conn.emit(WORDS, [1])  # wrong: misc
         assert_type(await conn.request(WORDS.with_response(int), ["a"], timeout=4), int)
         await conn.request(WORDS.with_response(int), [1])  # wrong: misc
+        async with conn.monitor(COUNT) as feed:
+            async for seen in feed:
+                assert_type(seen.message, int)
+        conn.monitor("counts")  # wrong: arg-type
         await conn.request(WORDS, ["a"])  # wrong: arg-type
         receipt.sequence = 2  # wrong: misc
     walnatsd.current_delivery().attempt = 3  # wrong: misc

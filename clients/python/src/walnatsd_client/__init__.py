@@ -33,6 +33,7 @@ from walnatsd_client._errors import (
     WalnatsdError,
 )
 from walnatsd_client._event import Event, EventWithResponse, Limits
+from walnatsd_client._monitor import Feed, Seen
 from walnatsd_client._serializers import MessagePack, Serializer
 from walnatsd_client._sync import SyncConnection, connect_sync
 from walnatsd_client._version import __version__
@@ -52,6 +53,7 @@ __all__ = [
     "Delivery",
     "Event",
     "EventWithResponse",
+    "Feed",
     "InvalidError",
     "Limits",
     "MatchTime",
@@ -64,6 +66,7 @@ __all__ = [
     "Reject",
     "Retry",
     "RetryPolicy",
+    "Seen",
     "Serializer",
     "SyncConnection",
     "UnavailableError",

@@ -1,7 +1,7 @@
 """The connection to a sidecar: declare and emit."""
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Never, TypeVar
@@ -16,6 +16,7 @@ from walnatsd_client._emit_request import emit_request
 from walnatsd_client._event import Event, EventWithResponse
 from walnatsd_client._gathering import Gathering
 from walnatsd_client._listen import listen_for_ever, side_by_side
+from walnatsd_client._monitor import Feed, watching
 from walnatsd_client._proto import actors_pb2, actors_pb2_grpc, events_pb2, events_pb2_grpc
 from walnatsd_client._registrations import Registrations
 from walnatsd_client._request import request
@@ -238,6 +239,33 @@ class Connection:
             expected_last_sequence=expected_last_sequence,
         )
         return await request(self._channel, self._events.Call, event, emit, timeout)
+
+    def monitor(self, *events: Event[T]) -> AbstractAsyncContextManager[Feed[T]]:
+        """Watch what is emitted as some events, as it is emitted.
+
+        ```python
+        async with conn.monitor(COUNT) as feed:  # from here on, everything is seen
+            async for seen in feed:
+                print(seen.uid, seen.message)
+        ```
+
+        It is a live feed: nothing is stored for it, and what is seen is published, not necessarily stored: duplicates are
+        seen too, and what is emitted while NATS or the sidecar is away is not. Where the connection to the sidecar is
+        lost, the feed goes on once it is back.
+
+        Args:
+            events: Declared events, at least one.
+
+        Raises:
+            ValueError: No event is given.
+            UnknownEventError: An event is not declared.
+            CapacityError: This end does not keep up (`NOT_READING`, while iterating), or too many watch (`BUSY`).
+            UnavailableError: The sidecar has no connection to NATS (at the beginning).
+            WalnatsdError: Anything else.
+        """
+        if not events:
+            raise ValueError("give one or more events")
+        return watching(self._events, events, self._registrations)
 
     async def listen(self, *actors: Actor[Any], max_in_flight: int = 0) -> Never:
         """Handle the messages of actors until cancelled, over the connection to the sidecar.

@@ -152,7 +152,7 @@ class _Session:
         except TimeoutError:
             return _lost(f"nothing heard for {SILENCE_S:g} s")
         except grpc.aio.AioRpcError as error:
-            return _ending(error)
+            return ending_of(error)
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is None or task.cancelling():
@@ -270,7 +270,8 @@ def _text(reason: str) -> str:
     return reason[:SHOWN_CHARACTERS].encode(errors="replace").decode()
 
 
-def _ending(error: grpc.aio.AioRpcError) -> WalnatsdError:
+def ending_of(error: grpc.aio.AioRpcError) -> WalnatsdError:
+    """Say why a stream ended."""
     if answer := answer_of(error):
         return answer
     if error.code() in _LOST:

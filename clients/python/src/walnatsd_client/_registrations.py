@@ -30,20 +30,20 @@ class Registrations:
         self._declared |= {_key(declaration): declaration for declaration in declarations}
         self.count += 1
 
-    async def again(self, actor: Actor[Any], *, seen: int) -> bool:
+    async def again(self, declaration: Declaration, *, seen: int) -> bool:
         """Register all of it again, once for all who miss something.
 
         Args:
-            actor: Who is missing in the sidecar.
-            seen: The count when the actor was looked for; whatever was registered since may have brought it back.
+            declaration: What is missing in the sidecar.
+            seen: The count when it was looked for; whatever was registered since may have brought it back.
 
         Returns:
-            False where the actor was not registered on this connection, so that nothing was done.
+            False where it was not registered on this connection, so that nothing was done.
 
         Raises:
             WalnatsdError: As `Connection.register`.
         """
-        if _key(actor) not in self._declared:
+        if _key(declaration) not in self._declared:
             return False
         async with self._one_at_a_time:
             if self.count == seen:

@@ -47,7 +47,9 @@ class EventsStub:
     Call: _grpc.UnaryUnaryMultiCallable[_events_pb2.CallRequest, _events_pb2.CallResponse]
     """Call emits and waits for the answer of a responding actor."""
     Monitor: _grpc.UnaryStreamMultiCallable[_events_pb2.MonitorRequest, _message_pb2.Message]
-    """Monitor is a live feed; nothing is stored for it."""
+    """Monitor is a live feed; nothing is stored for it. The initial metadata (walnats-watching) are sent when everything
+    that is published from then on is seen. A watcher that is too slow ends with RESOURCE_EXHAUSTED and the reason NOT_READING.
+    """
     ListScheduled: _grpc.UnaryUnaryMultiCallable[_events_pb2.ListScheduledRequest, _events_pb2.ListScheduledResponse]
     """ListScheduled lists the delayed emits of an event that are not due yet."""
     CancelScheduled: _grpc.UnaryUnaryMultiCallable[_events_pb2.CancelScheduledRequest, _events_pb2.CancelScheduledResponse]
@@ -71,7 +73,9 @@ class EventsAsyncStub(EventsStub):
     Call: _aio.UnaryUnaryMultiCallable[_events_pb2.CallRequest, _events_pb2.CallResponse]  # type: ignore[assignment]
     """Call emits and waits for the answer of a responding actor."""
     Monitor: _aio.UnaryStreamMultiCallable[_events_pb2.MonitorRequest, _message_pb2.Message]  # type: ignore[assignment]
-    """Monitor is a live feed; nothing is stored for it."""
+    """Monitor is a live feed; nothing is stored for it. The initial metadata (walnats-watching) are sent when everything
+    that is published from then on is seen. A watcher that is too slow ends with RESOURCE_EXHAUSTED and the reason NOT_READING.
+    """
     ListScheduled: _aio.UnaryUnaryMultiCallable[_events_pb2.ListScheduledRequest, _events_pb2.ListScheduledResponse]  # type: ignore[assignment]
     """ListScheduled lists the delayed emits of an event that are not due yet."""
     CancelScheduled: _aio.UnaryUnaryMultiCallable[_events_pb2.CancelScheduledRequest, _events_pb2.CancelScheduledResponse]  # type: ignore[assignment]
@@ -128,7 +132,9 @@ class EventsServicer(metaclass=_abc_1.ABCMeta):
         request: _events_pb2.MonitorRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_message_pb2.Message], _abc.AsyncIterator[_message_pb2.Message]]:
-        """Monitor is a live feed; nothing is stored for it."""
+        """Monitor is a live feed; nothing is stored for it. The initial metadata (walnats-watching) are sent when everything
+        that is published from then on is seen. A watcher that is too slow ends with RESOURCE_EXHAUSTED and the reason NOT_READING.
+        """
 
     @_abc_1.abstractmethod
     def ListScheduled(

@@ -53,6 +53,7 @@ class Message(_message.Message):
     SEQUENCE_FIELD_NUMBER: _builtins.int
     STORED_AT_FIELD_NUMBER: _builtins.int
     TRACE_ID_FIELD_NUMBER: _builtins.int
+    CODEC_ERROR_FIELD_NUMBER: _builtins.int
     event: _builtins.str
     """Name of the event, for example "parcel-sent"."""
     payload: _builtins.bytes
@@ -62,16 +63,18 @@ class Message(_message.Message):
     uid: _builtins.str
     """The deduplication id. Empty where the emitter, not walnatsd, gave none."""
     sequence: _builtins.int
-    """Position in the event's stream."""
+    """Position in the event's stream. 0 in a live feed, which sees messages before they have one."""
     trace_id: _builtins.str
     """The emitter's trace id."""
+    codec_error: _builtins.str
+    """In a live feed: why a codec could not be undone, so that the payload is as it is stored. Otherwise empty."""
     @_builtins.property
     def headers(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """The message's own headers: CloudEvents attributes (ce-*), trace context and what the emitter added."""
 
     @_builtins.property
     def stored_at(self) -> _timestamp_pb2.Timestamp:
-        """When the stream stored it."""
+        """When the stream stored it; in a live feed, when it was seen."""
 
     def __init__(
         self,
@@ -84,10 +87,11 @@ class Message(_message.Message):
         sequence: _builtins.int = ...,
         stored_at: _timestamp_pb2.Timestamp | None = ...,
         trace_id: _builtins.str = ...,
+        codec_error: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["stored_at", b"stored_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_type", b"content_type", "event", b"event", "headers", b"headers", "payload", b"payload", "sequence", b"sequence", "stored_at", b"stored_at", "trace_id", b"trace_id", "uid", b"uid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["codec_error", b"codec_error", "content_type", b"content_type", "event", b"event", "headers", b"headers", "payload", b"payload", "sequence", b"sequence", "stored_at", b"stored_at", "trace_id", b"trace_id", "uid", b"uid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
