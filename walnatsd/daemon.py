@@ -19,6 +19,7 @@ from walnatsd.api.outfitter import Outfitter
 from walnatsd.api.reload import Reload
 from walnatsd.api.roster import Roster
 from walnatsd.api.scheduled import ScheduledEmits
+from walnatsd.api.spool_office import SpoolOffice
 from walnatsd.api.watch import Watch
 from walnatsd.broker import dead_letters
 from walnatsd.broker.clock_schedules import ClockSchedules
@@ -44,10 +45,11 @@ from walnatsd.dispatch.slots import Slots
 from walnatsd.emit.calls import Calls
 from walnatsd.emit.due import Due
 from walnatsd.emit.emitter import Emitter
+from walnatsd.emit.forwarder import Forwarder
+from walnatsd.emit.outbox import Outbox
 from walnatsd.emit.store import Store
 from walnatsd.model.countdown import Countdown
-from walnatsd.model.refusal import Reason, Refusal
-from walnatsd.monitor.feeds import Feeds
+from walnatsd.model.refusal import Refusal
 from walnatsd.observe.health import Health
 from walnatsd.observe.metrics import Metrics
 from walnatsd.observe.service_manager import service_manager
@@ -57,6 +59,7 @@ from walnatsd.servers.grpc import serve_grpc
 from walnatsd.servers.http import http_app
 from walnatsd.servers.office import Office
 from walnatsd.servers.web import serve_web
+from walnatsd.spool.spool import Spool, open_spool
 from walnatsd.webhook.session import webhook_session
 
 DELIVERIES_SHARE = 0.8
@@ -85,6 +88,8 @@ class Daemon:
     connection: Connection
     roster: Roster
     reload: Reload
+    forwarder: Forwarder | None
+    """None where there is no spool."""
 
 
 @contextlib.asynccontextmanager
@@ -102,6 +107,7 @@ async def running(  # noqa: PLR0915 - one text, so that the order is seen
     Raises:
         ListenError: An address can't be listened on.
         EmbeddedServerError: The embedded server can't be run.
+        SpoolFileError: The file of the spool can't be used.
     """
     config = loaded.config
     health, metrics, office = Health(), Metrics(), Office()
@@ -113,6 +119,7 @@ async def running(  # noqa: PLR0915 - one text, so that the order is seen
         service_manager(health, environ or {}),
         serve_web("admin", config.admin.listen, administration, stop_within_s=left.share_s) as admin_at,
         _monitoring(config, health, metrics, left) as monitoring_at,
+        _spool(config, metrics) as spool,
         embedded_server(config.nats.embedded, stop_within_s=left.share_s),
         connect(
             config.nats.reached,
@@ -167,8 +174,16 @@ async def running(  # noqa: PLR0915 - one text, so that the order is seen
             metrics=metrics,
         )
         clocks.declare(config.clocks, config.events)
+        outbox: Store | Outbox = store
+        forwarder = None
+        if spool is not None:
+            brisk_publisher = Publisher(connection, on_no_stream=missed.set, waits_for_nats=False)
+            brisk_schedules = Schedules(jetstream, brisk_publisher)
+            brisk = Store(brisk_publisher, brisk_schedules, route, interest, roster.find_event, find_gate)
+            outbox = Outbox(spool, store, brisk, connection, roster.find_event)
+            forwarder = Forwarder(spool, brisk, connection, jetstream, roster.find_event, find_gate, metrics)
         emitter = Emitter(
-            store,
+            outbox,
             roster.find_event,
             outfitter.codecs_for,
             outfitter.schema_for,
@@ -178,15 +193,14 @@ async def running(  # noqa: PLR0915 - one text, so that the order is seen
         calls = Calls(
             emitter,
             connection,
-            interest,
+            jetstream,
             roster.find_event,
-            find_gate,
+            roster.registrar.find_gate,
             roster.acts_on,
             config.emit.max_in_flight,
             metrics,
         )
-        feeds = Feeds(connection, roster.find_event, outfitter.codecs_for, metrics)
-        events, actors = Events(emitter, calls, feeds, ScheduledEmits(schedules, route, roster), roster), Actors(roster)
+        events, actors = Events(emitter, calls, ScheduledEmits(schedules, route, roster), roster), Actors(roster)
         watch = Watch(connection, jetstream, roster, metrics, {dead_letters.STREAM: register_letters}, missed)
         backstop = Backstop(connection, jetstream, route, roster, config.nats.manage, metrics, replicas=replicas)
         reload = Reload(roster, clocks, loaded, outfitter.use)
@@ -194,12 +208,15 @@ async def running(  # noqa: PLR0915 - one text, so that the order is seen
             Administration(jetstream, route, schedules, roster, watch, clocks),
             reload,
             DeadLetterOffice(sidecar.dead_letter_stream, route, metrics),
+            SpoolOffice(spool),
         )
         registered = asyncio.Event()
         to_the_end = [
             tasks.create_task(pulse.run(), name="pulse"),
             tasks.create_task(due.work(), name="due"),
         ]
+        if forwarder is not None:
+            to_the_end.append(tasks.create_task(forwarder.run(), name="spool"))
         background = [
             tasks.create_task(_bring_up(config, connection, own, roster, health, registered), name="bring-up"),
             tasks.create_task(_once_set(registered, watch.run), name="watch"),
@@ -213,10 +230,7 @@ async def running(  # noqa: PLR0915 - one text, so that the order is seen
             roster.open(),
             serve_grpc(config.grpc.listen, events, actors, health, stop_within_s=left.share_s) as grpc_at,
             serve_web(
-                "http",
-                config.http.listen,
-                http_app(events, _guard(config.http), source=config.service.name),
-                stop_within_s=left.share_s,
+                "http", config.http.listen, http_app(events, _guard(config.http)), stop_within_s=left.share_s
             ) as http_at,
         ):
             addresses = Addresses(grpc_at, http_at, admin_at, monitoring_at)
@@ -225,7 +239,7 @@ async def running(  # noqa: PLR0915 - one text, so that the order is seen
                 **({"monitoring": monitoring_at} if monitoring_at else {}),
             )  # fmt: skip
             try:
-                yield Daemon(addresses, health, connection, roster, reload)
+                yield Daemon(addresses, health, connection, roster, reload, forwarder)
             finally:
                 # Readiness fails first; then pulls stop and deliveries finish, while their handlers may still emit.
                 left.start()
@@ -238,7 +252,6 @@ async def running(  # noqa: PLR0915 - one text, so that the order is seen
                     hand_back_s=config.shutdown_timeout * (1 - DELIVERIES_SHARE) / 4,
                 )
                 await calls.finish(left.share_s())
-                feeds.end(Refusal(Reason.STOPPING, "the daemon is stopping", retry_after_s=1.0))
             # Leaving the blocks stops ingress, …
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(left.share_s()):
@@ -246,7 +259,7 @@ async def running(  # noqa: PLR0915 - one text, so that the order is seen
                 await due.wait_idle()
         for task in to_the_end:
             task.cancel()
-        # … drains NATS, stops the embedded server, and the administration address last.
+        # … drains NATS, stops the embedded server, closes the spool, and the administration address last.
 
 
 async def _once_set(registered: asyncio.Event, watch: Callable[[], Awaitable[None]]) -> None:
@@ -289,6 +302,20 @@ async def _register_stream(
         else:
             health.clear(part)
             return
+
+
+@contextlib.asynccontextmanager
+async def _spool(config: Config, metrics: Metrics) -> AsyncIterator[Spool | None]:
+    """Open the spool, where there is one."""
+    if config.spool is None:
+        yield None
+        return
+    async with open_spool(config.spool, metrics) as spool:
+        metrics.spool_messages.set_function(lambda: spool.messages)
+        metrics.spool_bytes.set_function(lambda: spool.bytes)
+        metrics.spool_oldest.set_function(lambda: spool.oldest_age_s)
+        metrics.spool_set_aside.set_function(lambda: spool.set_aside_messages)
+        yield spool
 
 
 @contextlib.asynccontextmanager

@@ -1,9 +1,9 @@
 """Order by key: one message of a key at a time, in the order of the stream; different keys in parallel.
 
 A sidecar serves an ordered actor while it is pinned: its *reign*. The order rests on one invariant: during a reign all
-that is unsettled is in this sidecar's hands. So a reign begins by waiting until that is true (what a former sidecar held
-is settled, or comes to us), and a message to be tried again is handed back only to come again at once, so that the
-server counts the attempt, and waits here.
+that is unsettled is in this sidecar's hands. So a reign begins by waiting until that is true (`dispatch/reign.py`), and
+a message to be tried again is handed back only to come again at once, so that the server counts the attempt, and waits
+here.
 """
 
 import asyncio
@@ -12,7 +12,6 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import structlog
 
@@ -23,6 +22,7 @@ from walnatsd.dispatch.hand import Hand
 from walnatsd.dispatch.handling import Handling
 from walnatsd.dispatch.intake import StartJob
 from walnatsd.dispatch.lanes import Lanes, Place, Stage
+from walnatsd.dispatch.reign import CountUnsettled, Reign
 from walnatsd.dispatch.screen import Screen
 from walnatsd.dispatch.slots import Slots
 from walnatsd.model.actor import Actor
@@ -32,21 +32,11 @@ from walnatsd.model.retry import AT_ONCE, Decision, Pause, Retry
 from walnatsd.observe.metrics import Metrics
 from walnatsd.payload.keys import order_key
 
-FIRST_LOOK_S = 0.05
-LONGEST_LOOK_S = 1.0
-"""Pauses between two looks at what is unsettled elsewhere; doubled each time that nothing moved."""
 HAND_BACK_TIMEOUT_S = 5.0
 LONGEST_WAY_S = 5.0
 """How long a message that was handed back may take to come again; it is asked for, so it takes a moment."""
 
 _log = structlog.get_logger("walnatsd.order")
-
-
-class CountUnsettled(Protocol):
-    """Asks the server: `walnatsd.broker.order.count_unsettled` for one actor."""
-
-    async def __call__(self, *, stored: bool) -> int | None:
-        """Count what is unsettled."""
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -101,21 +91,13 @@ class OrderedIntake:
         self._screen = screen
         self._handling = handling
         self._slots = slots
-        self._awaited = metrics.order_awaited(actor.event, actor.name)
-        self._reigns = metrics.order_reigns(actor.event, actor.name)
         self._pin = pin
-        self._count_unsettled = count_unsettled
         self._start = start
         self._wake = wake
         self._loop = asyncio.get_running_loop()
         self._lanes: Lanes[Held] = Lanes()
         self._held: dict[Key, Held] = {}
-        self._reign = 0
-        self._reigns_now = False
-        self._has_all = False
-        self._elsewhere = 0
-        self._moves = 0
-        self._moved = asyncio.Event()
+        self._reign = Reign(actor, metrics, count_unsettled=count_unsettled, ours=self._at_rest, start=start, wake=wake)
         self._jobs = 0
         """Attempts, settlements and hand-backs under way."""
         self._attempts = 0
@@ -129,7 +111,7 @@ class OrderedIntake:
     @property
     def has_all(self) -> bool:
         """Whether all that is unsettled is in our hands, so that attempts may start."""
-        return self._has_all
+        return self._reign.has_all
 
     @property
     def waiting(self) -> int:
@@ -144,8 +126,8 @@ class OrderedIntake:
         """
         if self._stopping:
             return 0
-        if self._reigns_now and not self._has_all and self._held:
-            return max(0, self._elsewhere)
+        if self._reign.is_on and not self._reign.has_all and self._held:
+            return self._reign.elsewhere
         allowance = self._gate.allowance()
         if not allowance:
             return self._lanes.away
@@ -155,9 +137,7 @@ class OrderedIntake:
 
     def receive(self, delivery: Delivery) -> None:
         """Put it into its lane."""
-        self._moves += 1
-        if delivery.deliveries > 1 or not self._held:
-            self._moved.set()
+        self._reign.note_move(is_awaited=delivery.deliveries > 1 or not self._held)
         held = self._held.get(delivery.key)
         if not self._hand.take(delivery):
             return
@@ -168,7 +148,7 @@ class OrderedIntake:
             held = self._place(delivery)
             self._lanes.add(held)
             self._held[delivery.key] = held
-        if not self._reigns_now:  # on its way when the pin was lost
+        if not self._reign.is_on:  # on its way when the pin was lost
             self._give_back_all()
         else:
             self.look()
@@ -186,7 +166,7 @@ class OrderedIntake:
             not_before=self._loop.time() + left_s if left_s else 0.0,
             delivery=delivery,
             seen=seen,
-            reign=self._reign,
+            reign=self._reign.number,
         )
 
     # ---- what goes out
@@ -207,7 +187,7 @@ class OrderedIntake:
 
     def _may_start(self) -> bool:
         return (
-            self._has_all
+            self._reign.has_all
             and not self._stopping
             and self._attempts < self._gate.allowance()
             and self._gate.starts_left(1 + self._unstarted) > self._unstarted
@@ -254,7 +234,7 @@ class OrderedIntake:
             self._slots.give_back()
             self._jobs -= 1
             self._attempts -= 1
-            self._note_move()
+            self._reign.note_move()
         self._conclude(held, decision)
         self._wake()
 
@@ -264,7 +244,7 @@ class OrderedIntake:
             self._let_go(held)
             return
         not_before = self._loop.time() + (decision.after_s if isinstance(decision, Retry) else 0.0)
-        if held.reign == self._reign:
+        if held.reign == self._reign.number:
             delivery = held.delivery
             self._lanes.send_away(held, not_before)
             self._loop.call_later(LONGEST_WAY_S, self._look_after, held, delivery)
@@ -274,7 +254,12 @@ class OrderedIntake:
 
     def _look_after(self, held: Held, delivery: Delivery) -> None:
         """Begin anew where a message does not come again: it was deleted, or the consumer is paused."""
-        if held.stage is Stage.AWAY and held.delivery is delivery and held.reign == self._reign and not self._stopping:
+        if (
+            held.stage is Stage.AWAY
+            and held.delivery is delivery
+            and held.reign == self._reign.number
+            and not self._stopping
+        ):
             _log.warning(
                 "a message that was handed back does not come again; handing back all others too",
                 event_name=self._actor.event, actor=self._actor.name, sequence=held.sequence,
@@ -293,17 +278,11 @@ class OrderedIntake:
         self.end_reign()
         if self._stopping:
             return
-        self._reigns_now = True
-        self._elsewhere = 0
-        self._reigns.inc()
-        self._start(self._gather(self._reign), f"reign-{self._reign}")
+        self._reign.begin()
 
     def end_reign(self) -> None:
         """Start nothing more, and hand back what waits: the pin is lost."""
-        self._reign += 1
-        self._reigns_now = self._has_all = False
-        self._awaited.set(0)
-        self._note_move()
+        self._reign.end()
         self._give_back_all()
 
     def _give_back_all(self) -> None:
@@ -324,74 +303,21 @@ class OrderedIntake:
             raise
         finally:
             self._jobs -= 1
-            self._note_move()
+            self._reign.note_move()
         held.reign = -1  # not awaited
         self._conclude(held, decision)
         self._wake()
 
-    async def _gather(self, reign: int) -> None:
-        """Wait until all that is unsettled is in our hands; then begin to start."""
-        began = moved_at = self._loop.time()
-        pause_s, least = FIRST_LOOK_S, math.inf
-        while reign == self._reign and not self._stopping:
-            if not self._held or self._jobs:  # nothing to start; or what is counted would change meanwhile
-                self._moved.clear()
-                await self._moved.wait()
-                continue
-            # What a dead sidecar held has come by then.
-            is_late = self._loop.time() - moved_at > 2 * self._actor.ack_wait
-            moves = self._moves
-            unsettled = await self._count_unsettled(stored=is_late)
-            if reign != self._reign or self._stopping:
-                return
-            if unsettled is not None and moves == self._moves:
-                ours = sum(not held.delivery.is_on_route for held in self._held.values())
-                self._elsewhere = max(0, unsettled - ours)
-                self._awaited.set(self._elsewhere)
-                if self._elsewhere < least:
-                    least, moved_at, pause_s = self._elsewhere, self._loop.time(), FIRST_LOOK_S
-                if not self._elsewhere or self._is_given_up(began):
-                    self._has_all = True
-                    self._report(began)
-                    self._wake()
-                    return
-            self._wake()  # room for what comes from elsewhere
-            self._moved.clear()
-            await asyncio.sleep(FIRST_LOOK_S)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause_s):
-                    await self._moved.wait()
-            pause_s = min(pause_s * 2, LONGEST_LOOK_S)
-
-    def _is_given_up(self, began: float) -> bool:
-        """Whether the attempts of all former sidecars have ended by now, so that nothing is worth waiting for."""
-        if self._loop.time() - began < self._actor.job_timeout + 2 * self._actor.ack_wait:
-            return False
-        _log.warning(
-            "messages that this sidecar does not hold are neither settled nor handed over again; it goes on without them",
-            event_name=self._actor.event, actor=self._actor.name, messages=self._elsewhere,
-        )  # fmt: skip
-        self._awaited.set(0)
-        return True
-
-    def _report(self, began: float) -> None:
-        _log.info(
-            "this sidecar serves the ordered actor",
-            event_name=self._actor.event, actor=self._actor.name, after_s=round(self._loop.time() - began, 3),
-            held=len(self._held),
-        )  # fmt: skip
-
-    def _note_move(self) -> None:
-        self._moves += 1
-        self._moved.set()
+    def _at_rest(self) -> int | None:
+        """How many messages of the consumer wait here; None where nothing does, or something is under way."""
+        if not self._held or self._jobs:
+            return None
+        return sum(not held.delivery.is_on_route for held in self._held.values())
 
     async def hand_back(self) -> None:
         """Hand back what waits, and let another sidecar take over at once; attempts in flight go on."""
         self._stopping = True
-        self._reign += 1
-        self._reigns_now = self._has_all = False
-        self._awaited.set(0)
-        self._note_move()
+        self._reign.end()
         if self._timer is not None:
             self._timer.cancel()
         with contextlib.suppress(TimeoutError):  # NATS is away: it hands all over again after ack_wait

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from walnatsd.broker.order import count_unsettled, pin_timeout_s
 from walnatsd.broker.pin import Pin
-from walnatsd.dispatch.order import CountUnsettled
+from walnatsd.dispatch.reign import CountUnsettled
 from walnatsd.dispatch.sidecar import Sidecar
 from walnatsd.model.actor import Actor
 
