@@ -49,7 +49,8 @@ from walnatsd.emit.forwarder import Forwarder
 from walnatsd.emit.outbox import Outbox
 from walnatsd.emit.store import Store
 from walnatsd.model.countdown import Countdown
-from walnatsd.model.refusal import Refusal
+from walnatsd.model.refusal import Reason, Refusal
+from walnatsd.monitor.feeds import Feeds
 from walnatsd.observe.health import Health
 from walnatsd.observe.metrics import Metrics
 from walnatsd.observe.service_manager import service_manager
@@ -193,14 +194,15 @@ async def running(  # noqa: PLR0915 - one text, so that the order is seen
         calls = Calls(
             emitter,
             connection,
-            jetstream,
+            interest,
             roster.find_event,
-            roster.registrar.find_gate,
+            find_gate,
             roster.acts_on,
             config.emit.max_in_flight,
             metrics,
         )
-        events, actors = Events(emitter, calls, ScheduledEmits(schedules, route, roster), roster), Actors(roster)
+        feeds = Feeds(connection, roster.find_event, outfitter.codecs_for, metrics)
+        events, actors = Events(emitter, calls, feeds, ScheduledEmits(schedules, route, roster), roster), Actors(roster)
         watch = Watch(connection, jetstream, roster, metrics, {dead_letters.STREAM: register_letters}, missed)
         backstop = Backstop(connection, jetstream, route, roster, config.nats.manage, metrics, replicas=replicas)
         reload = Reload(roster, clocks, loaded, outfitter.use)
@@ -230,7 +232,10 @@ async def running(  # noqa: PLR0915 - one text, so that the order is seen
             roster.open(),
             serve_grpc(config.grpc.listen, events, actors, health, stop_within_s=left.share_s) as grpc_at,
             serve_web(
-                "http", config.http.listen, http_app(events, _guard(config.http)), stop_within_s=left.share_s
+                "http",
+                config.http.listen,
+                http_app(events, _guard(config.http), source=config.service.name),
+                stop_within_s=left.share_s,
             ) as http_at,
         ):
             addresses = Addresses(grpc_at, http_at, admin_at, monitoring_at)
@@ -252,6 +257,7 @@ async def running(  # noqa: PLR0915 - one text, so that the order is seen
                     hand_back_s=config.shutdown_timeout * (1 - DELIVERIES_SHARE) / 4,
                 )
                 await calls.finish(left.share_s())
+                feeds.end(Refusal(Reason.STOPPING, "the daemon is stopping", retry_after_s=1.0))
             # Leaving the blocks stops ingress, …
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(left.share_s()):

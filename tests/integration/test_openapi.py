@@ -41,12 +41,15 @@ async def test_every_path_of_the_contract_is_described_and_no_other(nats) -> Non
         ("get", f"{event}/monitor"), ("get", f"{event}/scheduled"), ("delete", f"{event}/scheduled/{{uid}}"),
     }  # fmt: skip
     actor, letters = "/admin/v1/actors/{event}/{actor}", "/admin/v1/dead-letters"
+    spool = "/admin/v1/spool"
     assert calls_of(of_admin) == {
         *((method, path) for method in ("get", "head") for path in ("/livez", "/readyz", "/metrics")),
         ("get", "/openapi.json"), ("get", "/admin/v1/events"), ("get", "/admin/v1/actors"), ("post", f"{actor}/pause"),
         ("post", f"{actor}/resume"), ("delete", actor), ("delete", "/admin/v1/events/{event}"),
         ("get", letters), ("get", f"{letters}/{{sequence}}"), ("post", f"{letters}/{{sequence}}/replay"),
         ("post", f"{letters}/replay"), ("delete", f"{letters}/{{sequence}}"), ("post", "/admin/v1/reload"),
+        ("get", spool), ("get", f"{spool}/set-aside"), ("post", f"{spool}/set-aside/{{id}}/retry"),
+        ("delete", f"{spool}/set-aside/{{id}}"),
     }  # fmt: skip
 
 
@@ -143,6 +146,11 @@ ADMIN_CALLS: list[tuple[str, str, int]] = [
     ("post", "/admin/v1/dead-letters/1/replay", 200),
     ("post", "/admin/v1/dead-letters/replay?event=counts&actor=print&limit=1", 200),
     ("post", "/admin/v1/dead-letters/replay", 400),
+    ("get", "/admin/v1/spool", 200),
+    ("get", "/admin/v1/spool/set-aside", 200),
+    ("get", "/admin/v1/spool/set-aside?limit=0", 400),
+    ("post", "/admin/v1/spool/set-aside/7/retry", 404),
+    ("delete", "/admin/v1/spool/set-aside/7", 404),
     ("delete", "/admin/v1/dead-letters/77", 404),
     ("post", "/admin/v1/reload", 400),
 ]

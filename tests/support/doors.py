@@ -84,7 +84,8 @@ async def read_answer(response: aiohttp.ClientResponse) -> Receipt | Refused:
     answer = await response.json(content_type=None)
     if response.status < 300:
         assert response.content_type == "application/json"
-        assert response.status == (200 if answer["duplicate"] else 201)
+        later = 202 if answer["scheduled"] or answer["spooled"] else 201
+        assert response.status == (200 if answer["duplicate"] else later)
         return dict(answer)
     assert response.content_type == "application/problem+json"
     assert set(answer) == {"type", "title", "status", "detail", "reason", "uid", "maybe_stored"}

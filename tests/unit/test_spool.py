@@ -8,53 +8,18 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from support.spools import Clock, all_of, entry, opened
 from support.waiting import until
-from walnatsd.config.settings import Spool as Settings
-from walnatsd.observe.metrics import Metrics
 from walnatsd.spool import writer as writer_module
-from walnatsd.spool.entry import ROW_BYTES, Entry
+from walnatsd.spool.entry import ROW_BYTES
 from walnatsd.spool.errors import ClosedError, FullError, SpoolFileError, WriteError
 from walnatsd.spool.file import open_file
-from walnatsd.spool.spool import Spool, open_spool
 from walnatsd.spool.wal import lost_transactions
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def entry(number: int = 0, event: str = "counts", **options: Any) -> Entry:
-    values = {"uid": f"u{number}", "header": {"Nats-Msg-Id": f"u{number}"}, "payload": b"%d" % number}
-    return Entry(**{"event": event, "emitted_at": 1000.0, **values, **options})
-
-
-def settings(path: Path, **options: Any) -> Settings:
-    return Settings(path=str(path), **options)
-
-
-@contextlib.asynccontextmanager
-async def opened(path: Path, **options: Any) -> AsyncIterator[Spool]:
-    now = options.pop("now", Clock())
-    async with open_spool(settings(path, **options), Metrics(), now=now) as spool:
-        yield spool
-
-
-async def all_of(spool: Spool, event: str = "counts") -> list[bytes]:
-    found, after = [], 0
-    while page := await spool.read(event, after):
-        found += [kept.entry.payload for kept in page]
-        after = page[-1].id
-    return found
 
 
 @pytest.fixture
@@ -90,8 +55,9 @@ async def test_everything_of_a_message_comes_back_as_it_was(path) -> None:
 async def test_what_is_answered_is_on_the_disk_though_the_process_is_killed_at_once(path) -> None:
     code = f"""
 import asyncio, os, signal, sys
-sys.path[:0] = [{str(Path(__file__).parent)!r}, {str(Path(__file__).parents[1])!r}]
-from test_spool import Path, entry, opened
+from pathlib import Path
+sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+from support.spools import entry, opened
 async def main():
     async with opened(Path({str(path)!r})) as spool:
         await asyncio.gather(*(spool.append(entry(number)) for number in range(50)))

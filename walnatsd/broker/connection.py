@@ -75,6 +75,11 @@ class Connection:
         return self._client.max_payload
 
     @property
+    def known_max_payload(self) -> int | None:
+        """The same as the latest server said it; None before the first connection."""
+        return self._client.max_payload if self.server_version else None
+
+    @property
     def server_version(self) -> str:
         """Version of the server, empty before the first connection."""
         return str(self._client._server_info.get("version", ""))  # noqa: SLF001

@@ -92,11 +92,20 @@ class Publisher:
         connection: Connection,
         *,
         on_no_stream: Callable[[], None] = lambda: None,
+        waits_for_nats: bool = True,
         draw: Callable[[], float] = random.random,
     ) -> None:
-        """Prepare publishing; `on_no_stream` is called when no stream takes a message."""
+        """Prepare publishing.
+
+        Args:
+            connection: To NATS.
+            on_no_stream: Called when no stream takes a message.
+            waits_for_nats: Whether a message waits for its budget while NATS is away; otherwise it is refused at once.
+            draw: Gives chance, from 0 to 1, which spreads what is tried again.
+        """
         self._connection = connection
         self._on_no_stream = on_no_stream
+        self._waits_for_nats = waits_for_nats
         self._draw = draw
 
     def begin(
@@ -156,13 +165,7 @@ class Publisher:
         while True:
             left_s = deadline - loop.time()
             if left_s <= 0 and begun is None:
-                raise Refusal(
-                    Reason.NATS_UNAVAILABLE,
-                    f"not confirmed by NATS within {budget_s:g} s: {why}",
-                    uid=uid,
-                    maybe_stored=maybe_stored,
-                    retry_after_s=LONGEST_PAUSE_S,
-                )
+                raise _unconfirmed(f"within {budget_s:g} s: {why}", uid, maybe_stored=maybe_stored)
             if (gate := None if begun is not None else find_gate()) is not None:
                 why = "the event and its actors are not registered in NATS yet"
                 with contextlib.suppress(TimeoutError):
@@ -176,8 +179,7 @@ class Publisher:
                 ack = await self._attempt(first, subject, payload, header, min(left_s, ACK_TIMEOUT_S), room)
             except NotConnectedError as error:
                 why = str(error)
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._connection.wait_connected(), left_s)
+                await self._wait_connected(left_s, _unconfirmed(f"at once: {why}", uid, maybe_stored=maybe_stored))
                 continue
             except NoReplyError as error:
                 why, maybe_stored = str(error), True
@@ -188,8 +190,18 @@ class Publisher:
                 why = str(error)
             else:
                 return replace(ack, retried=True) if maybe_stored else ack
-            await asyncio.sleep(min(pause_s * (0.5 + self._draw()), max(0.0, deadline - loop.time())))
+            await self._pause(min(pause_s * (0.5 + self._draw()), max(0.0, deadline - loop.time())))
             pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+
+    async def _pause(self, pause_s: float) -> None:
+        if self._waits_for_nats or self._connection.is_connected:
+            await asyncio.sleep(pause_s)
+
+    async def _wait_connected(self, timeout_s: float, otherwise: Refusal) -> None:
+        if not self._waits_for_nats:
+            raise otherwise
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._connection.wait_connected(), timeout_s)
 
     async def _attempt(
         self,
@@ -238,6 +250,16 @@ def _read(frame: Frame, uid: str) -> PubAck:
     if error := answer.get("error"):
         raise _translate(error, uid)
     return PubAck(answer["stream"], answer["seq"], answer.get("duplicate", False))
+
+
+def _unconfirmed(why: str, uid: str, *, maybe_stored: bool) -> Refusal:
+    return Refusal(
+        Reason.NATS_UNAVAILABLE,
+        f"not confirmed by NATS {why}",
+        uid=uid,
+        maybe_stored=maybe_stored,
+        retry_after_s=LONGEST_PAUSE_S,
+    )
 
 
 async def _ask(admit: Callable[[bool], Awaitable[None]], *, again: bool, timeout_s: float) -> None:

@@ -27,6 +27,7 @@ _COMMANDS = {
     "status": "Show how events and actors of a running daemon fare.",
     "actors": "Pause, resume and delete actors.",
     "events": "Delete events.",
+    "spool": "Show what waits on disk for NATS; list, retry and discard what JetStream refuses; rescue a damaged file.",
     "dead-letters": "List, show, replay and discard messages that actors gave up on.",
 }
 

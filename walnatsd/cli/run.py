@@ -19,10 +19,11 @@ from walnatsd.daemon import Daemon, running
 from walnatsd.model.refusal import Refusal
 from walnatsd.observe import logs
 from walnatsd.servers.sockets import ListenError
+from walnatsd.spool.errors import SpoolFileError
 
 FAILED = 1
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_EXPLAINED = (ListenError, EmbeddedServerError)
+_EXPLAINED = (ListenError, EmbeddedServerError, SpoolFileError)
 
 _log = structlog.get_logger("walnatsd")
 
@@ -87,9 +88,21 @@ async def _run(loaded: Loaded, *, burst: bool) -> None:
 async def _stop_when_drained(daemon: Daemon, stop: asyncio.Event) -> None:
     """Stop the daemon when its actors have nothing left to do."""
     await daemon.health.wait_ready()
-    await daemon.roster.drained()
+    await _drained(daemon)
     _log.info("nothing is left to do")
     stop.set()
+
+
+async def _drained(daemon: Daemon) -> None:
+    """Wait until nothing is left to do: neither in the spool, as far as it can be forwarded, nor for the actors."""
+    await daemon.roster.drained()
+    if (forwarder := daemon.forwarder) is None:
+        return
+    so_far = -1
+    while so_far != forwarder.forwarded:  # the actors have made room in streams that were full
+        so_far = forwarder.forwarded
+        await forwarder.drained()
+        await daemon.roster.drained()
 
 
 def _loop_runner() -> Callable[[Coroutine[Any, Any, None]], None]:

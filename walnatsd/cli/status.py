@@ -5,7 +5,8 @@ from typing import Any
 
 import click
 
-from walnatsd.cli.admin_client import admin_option, ask_for_all, json_option, table
+from walnatsd.cli.admin_client import admin_option, ask, ask_for_all, json_option, table
+from walnatsd.cli.spool import lines
 
 
 @click.command("status")
@@ -13,10 +14,13 @@ from walnatsd.cli.admin_client import admin_option, ask_for_all, json_option, ta
 @json_option
 def command(address: str, as_json: bool) -> None:
     """Show how events and actors fare: what waits, what is paused, what differs from its declaration."""
+    spool = ask(address, "GET", "/admin/v1/spool")
+    if spool["enabled"] and not as_json:  # first, for while NATS is away the rest is an error
+        click.echo("\n".join(lines(spool)) + "\n")
     events = list(ask_for_all(address, "/admin/v1/events"))
     actors = list(ask_for_all(address, "/admin/v1/actors"))
     if as_json:
-        click.echo(json.dumps({"events": events, "actors": actors}))
+        click.echo(json.dumps({"events": events, "actors": actors, "spool": spool}))
         return
     if not events:
         click.echo("No events are declared.")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from walnatsd.broker.publisher import Begun
 from walnatsd.config.settings import Emit as Settings
+from walnatsd.emit.outbox import Outbox
 from walnatsd.emit.outgoing import Outgoing
 from walnatsd.emit.request import EmitRequest, Receipt, given_uid, stored_headers, uid_of, with_encoded_attributes
 from walnatsd.emit.store import Store
@@ -46,11 +47,11 @@ class _Emit:
 
 
 class Emitter:
-    """Takes emits in and answers after the PubAck."""
+    """Takes emits in and answers when they are stored."""
 
     def __init__(
         self,
-        store: Store,
+        store: Store | Outbox,
         find_event: Callable[[str], Event | None],
         codecs_for: Callable[[tuple[Codec, ...]], Codecs],
         schema_for: Callable[[Schema], PayloadSchema],
@@ -62,7 +63,7 @@ class Emitter:
         """Prepare to take emits in.
 
         Args:
-            store: Stores them.
+            store: Stores them: in NATS, or in NATS and the spool.
             find_event: Finds a declared event.
             codecs_for: Gives the codecs of an event.
             schema_for: Gives the compiled schema of an event.
@@ -148,7 +149,7 @@ class Emitter:
             outcome = refusal.reason
             raise
         else:
-            outcome = "duplicate" if receipt.duplicate else "scheduled" if receipt.scheduled else "stored"
+            outcome = _outcome_of(receipt)
             return receipt
         finally:
             self._conclude(emit, outcome)
@@ -211,5 +212,11 @@ class Emitter:
             self._idle.set()
 
     async def wait_idle(self) -> None:
-        """Wait until no emit waits for JetStream."""
+        """Wait until no emit waits to be stored."""
         await self._idle.wait()
+
+
+def _outcome_of(receipt: Receipt) -> str:
+    if receipt.spooled:
+        return "spooled"
+    return "duplicate" if receipt.duplicate else "scheduled" if receipt.scheduled else "stored"

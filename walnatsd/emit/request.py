@@ -50,7 +50,9 @@ class Receipt:
     retried: bool = False
     """It was sent more than once, so that the message which it is a duplicate of may be its own."""
     scheduled: bool = False
-    """It waits in NATS for its time; so does what it is a duplicate of."""
+    """It waits for its time; so does what it is a duplicate of."""
+    spooled: bool = False
+    """It waits on the local disk for NATS; so does what it is a duplicate of."""
 
 
 def with_encoded_attributes(request: EmitRequest) -> EmitRequest:

@@ -123,7 +123,7 @@ class Store:
             return await self._store_emit(outgoing, {**outgoing.header, headers.DELAY: f"{due_at:.6f}"}, left_s)
         event = self._find_event(outgoing.event)
         if event is not None:
-            _see_that_it_will_fit(event, outgoing)
+            see_that_it_will_fit(event, outgoing)
         is_new = await self._schedules.add(
             outgoing.event,
             outgoing.payload,
@@ -160,8 +160,12 @@ def _room(event: Event) -> Room | None:
     return Room(event.limits.bytes, event.storage == "memory") if event.limits.bytes else None
 
 
-def _see_that_it_will_fit(event: Event, outgoing: Outgoing) -> None:
-    """Refuse what the event's stream would not take when it is due, for then there is nobody any more to tell."""
+def see_that_it_will_fit(event: Event, outgoing: Outgoing) -> None:
+    """Refuse what the event's stream would not take when its time has come, for then there is nobody any more to tell.
+
+    Raises:
+        Refusal: TOO_LARGE.
+    """
     size = len(head_of(outgoing.header)) + len(outgoing.payload)
     most = event.limits.message_size
     if most is not None and size > most:

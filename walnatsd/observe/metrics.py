@@ -84,6 +84,10 @@ class Metrics:
             buckets=_LONG_SECONDS,
             registry=registry,
         )
+        self.watchers = Gauge("walnatsd_watchers", "Watchers of live feeds in this sidecar.", registry=registry)
+        self.watchers_dropped = Counter(
+            "walnatsd_watchers_dropped", "Watchers that were dropped because they did not keep up.", registry=registry
+        )
         self._attempts = Counter(
             "walnatsd_attempts",
             "Attempts by outcome: acknowledged, failed, rejected, unavailable, gone, handed-back.",

@@ -12,6 +12,7 @@ from walnatsd.servers.door import Guard, door
 from walnatsd.servers.office import Office
 from walnatsd.servers.openapi import serve_description
 from walnatsd.servers.operations import serve
+from walnatsd.servers.spool import add_spool
 
 
 def admin_app(health: Health, metrics: Metrics, office: Office, guard: Guard) -> web.Application:
@@ -19,6 +20,7 @@ def admin_app(health: Health, metrics: Metrics, office: Office, guard: Guard) ->
     app = monitoring_app(health, metrics, guard)
     add_administration(app, office)
     add_dead_letters(app, office)
+    add_spool(app, office)
     serve_description(app, "walnatsd, administration", SCHEMAS)
     return app
 

@@ -233,6 +233,47 @@ DISCARD = Operation(
     reasons=_LETTER_REASONS,
 )
 
+# ---- the spool
+
+_SPOOL = "/admin/v1/spool"
+_ID = Parameter("id", "path", "The message's number in the spool.")
+SHOW_SPOOL = Operation(
+    name="show-spool",
+    method="GET",
+    path=_SPOOL,
+    summary="What waits on local disk for NATS",
+    answers={200: Answer("It.", schema={"$ref": "#/components/schemas/Spool"})},
+    reasons=(Reason.NATS_UNAVAILABLE,),
+)
+LIST_SET_ASIDE = Operation(
+    name="list-set-aside",
+    method="GET",
+    path=f"{_SPOOL}/set-aside",
+    summary="Messages of the spool that JetStream refuses for good, oldest first",
+    parameters=_PAGE,
+    answers={200: Answer("A page of them.", schema=_page_of("SetAside"))},
+    reasons=(Reason.SPOOL, Reason.STOPPING, Reason.NATS_UNAVAILABLE),
+)
+RETRY_SET_ASIDE = Operation(
+    name="retry-set-aside",
+    method="POST",
+    path=f"{_SPOOL}/set-aside/{{id}}/retry",
+    summary="Try a message that was set aside once more, behind what waits of its event",
+    parameters=(_ID,),
+    answers={204: Answer("It is queued.")},
+    reasons=(Reason.UNKNOWN_MESSAGE, Reason.SPOOL, Reason.STOPPING, Reason.NATS_UNAVAILABLE),
+)
+DISCARD_SET_ASIDE = Operation(
+    name="discard-set-aside",
+    method="DELETE",
+    path=f"{_SPOOL}/set-aside/{{id}}",
+    summary="Erase a message that was set aside",
+    parameters=(_ID,),
+    answers={204: Answer("It is erased.")},
+    reasons=(Reason.UNKNOWN_MESSAGE, Reason.SPOOL, Reason.STOPPING, Reason.NATS_UNAVAILABLE),
+)
+
+_SECONDS: Schema = {"type": "number", "minimum": 0}
 _LETTER: Mapping[str, Schema] = {
     "sequence": {**_NUMBER, "description": "Its number, which the other calls take."},
     "event": _TEXT,
@@ -302,6 +343,48 @@ SCHEMAS: Mapping[str, Schema] = {
         }
     ),
     "DeadLetter": _object(_LETTER),
+    "Spool": {
+        "oneOf": [
+            _object({"enabled": {"const": False}}, description="The config has no spool."),
+            _object(
+                {
+                    "enabled": {"const": True},
+                    "path": _TEXT,
+                    "messages": {**_NUMBER, "description": "Those that wait to be forwarded."},
+                    "bytes": {**_NUMBER, "description": "What is kept, set aside or not."},
+                    "max_bytes": _NUMBER,
+                    "oldest_age_s": _SECONDS,
+                    "max_age_s": _SECONDS,
+                    "refuses_because": {**_MAYBE_TEXT, "description": "Why emits are refused while NATS is away."},
+                    "set_aside": {**_NUMBER, "description": "Messages that JetStream refuses for good."},
+                    "events": {
+                        "type": "array",
+                        "items": _object(
+                            {
+                                "event": _TEXT,
+                                "messages": _NUMBER,
+                                "bytes": _NUMBER,
+                                "oldest_age_s": _SECONDS,
+                                "waits_for": {**_MAYBE_TEXT, "description": "Besides NATS itself."},
+                            }
+                        ),
+                    },
+                }
+            ),
+        ]
+    },
+    "SetAside": _object(
+        {
+            "id": {**_NUMBER, "description": "Its number, which the other calls take."},
+            "event": _TEXT,
+            "uid": _TEXT,
+            "payload_bytes": _NUMBER,
+            "emitted_at": _TIME,
+            "set_aside_at": _TIME,
+            "reason": {**_TEXT, "description": "A reason of the error table."},
+            "detail": _TEXT,
+        }
+    ),
     "WholeDeadLetter": _object(
         {
             **_LETTER,

@@ -163,6 +163,7 @@ def _response(receipt: Receipt) -> events_pb2.EmitResponse:
         sequence=receipt.sequence,
         duplicate=receipt.duplicate,
         scheduled=receipt.scheduled,
+        spooled=receipt.spooled,
     )
 
 

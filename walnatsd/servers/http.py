@@ -215,7 +215,7 @@ def _answer_headers(answer: Answer) -> dict[str, str]:
 def _status(receipt: Receipt) -> int:
     if receipt.duplicate:
         return 200
-    return 202 if receipt.scheduled else 201
+    return 202 if receipt.scheduled or receipt.spooled else 201
 
 
 def receipt_json(receipt: Receipt) -> dict[str, object]:
@@ -226,7 +226,7 @@ def receipt_json(receipt: Receipt) -> dict[str, object]:
         "sequence": receipt.sequence or None,
         "duplicate": receipt.duplicate,
         "scheduled": receipt.scheduled,
-        "spooled": False,
+        "spooled": receipt.spooled,
     }
 
 

@@ -3,6 +3,7 @@
 from walnatsd.api.administration import Administration
 from walnatsd.api.dead_letters import DeadLetterOffice
 from walnatsd.api.reload import Reload
+from walnatsd.api.spool_office import SpoolOffice
 from walnatsd.model.refusal import Reason, Refusal
 
 
@@ -10,11 +11,13 @@ class Office:
     """Where the use cases are found. The address opens before they do, so that it can tell what is waited for."""
 
     def __init__(self) -> None:
-        self._open: tuple[Administration, Reload, DeadLetterOffice] | None = None
+        self._open: tuple[Administration, Reload, DeadLetterOffice, SpoolOffice] | None = None
 
-    def open(self, administration: Administration, reload: Reload, dead_letters: DeadLetterOffice) -> None:
+    def open(
+        self, administration: Administration, reload: Reload, dead_letters: DeadLetterOffice, spool: SpoolOffice
+    ) -> None:
         """Put the use cases to work."""
-        self._open = (administration, reload, dead_letters)
+        self._open = (administration, reload, dead_letters, spool)
 
     @property
     def administration(self) -> Administration:
@@ -31,7 +34,12 @@ class Office:
         """Dead letters; raises Refusal before it is open."""
         return self._use_cases()[2]
 
-    def _use_cases(self) -> tuple[Administration, Reload, DeadLetterOffice]:
+    @property
+    def spool(self) -> SpoolOffice:
+        """The spool; raises Refusal before it is open."""
+        return self._use_cases()[3]
+
+    def _use_cases(self) -> tuple[Administration, Reload, DeadLetterOffice, SpoolOffice]:
         if self._open is None:
             raise Refusal(Reason.NATS_UNAVAILABLE, "the daemon is starting", retry_after_s=1.0)
         return self._open

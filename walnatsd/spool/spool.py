@@ -34,6 +34,8 @@ class Queue:
     """Seconds since the epoch."""
     waits_for: str = ""
     """What it waits for besides NATS itself, in words: room in the stream and the like."""
+    is_full: bool = False
+    """It waits for room in the stream."""
 
 
 class Spool:
