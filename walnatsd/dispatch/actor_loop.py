@@ -8,19 +8,18 @@ from typing import Any, cast
 import structlog
 
 from walnatsd.broker.delivery import Delivery
-from walnatsd.broker.errors import BrokerError
-from walnatsd.broker.own_streams import WORK
 from walnatsd.broker.pin import Pin
 from walnatsd.broker.pull import ConsumerGoneError, Pull
-from walnatsd.broker.route import consumer_name
 from walnatsd.broker.wire import Frame
 from walnatsd.dispatch.batch import BatchIntake
+from walnatsd.dispatch.drained import has_nothing_left
 from walnatsd.dispatch.gate import Gate
 from walnatsd.dispatch.hand import Hand
 from walnatsd.dispatch.handling import Handling
 from walnatsd.dispatch.intake import Intake, SingleIntake
 from walnatsd.dispatch.order import OrderedIntake
 from walnatsd.dispatch.order_wiring import counting, pinned_to
+from walnatsd.dispatch.route_pull import RoutePull
 from walnatsd.dispatch.screen import Screen
 from walnatsd.dispatch.sidecar import Sidecar
 from walnatsd.dispatch.target import BatchTarget, Target
@@ -137,7 +136,9 @@ class ActorLoop:
             receive=self._read,
             pin=self._pin,
         )
-        self._route_pull: Pull | None = None
+        self._route = RoutePull(
+            actor, sidecar, capacity=self._route_capacity, receive=self._intake.receive, start=self._start
+        )
 
     def _choose_intake(self, handling: Handling) -> Intake:
         actor, parts = self.actor, (self._hand, self._gate, self._equipment.screen, handling, self._sidecar.slots)
@@ -200,7 +201,7 @@ class ActorLoop:
         with self._sidecar.metrics.watch(self.actor.event, self.actor.name, lambda: self.state):
             async with asyncio.TaskGroup() as self._tasks:
                 self._run_beside(self._pull_for_ever(), "pull")
-                self._run_beside(self._pull_route_for_ever(), "route")
+                self._run_beside(self._route.run(), "route")
                 if self._pin is not None:
                     self._run_beside(self._pin.keep(), "pin")
                 if self._equipment.probe is not None:
@@ -256,37 +257,16 @@ class ActorLoop:
         """Wait until the server has nothing more for the actor, and nothing is in our hands; False if it had."""
         at_once = True
         while True:
-            if await self._is_drained():
+            if not len(self._hand) and await has_nothing_left(self.actor, self._sidecar):
                 return at_once
             at_once = False
             await asyncio.sleep(DRAINED_INTERVAL_S)
-
-    async def _is_drained(self) -> bool:
-        if len(self._hand):
-            return False
-        stream, consumer = self.actor.stream, self.actor.name
-        try:
-            info = await self._sidecar.jetstream.consumer(stream, consumer)
-            due = await self._sidecar.jetstream.consumer(WORK, consumer_name(stream, consumer)) or {}
-        except BrokerError:
-            return False
-        if info is not None and info.get("paused"):
-            _log.warning(
-                "a paused actor is left as it is",
-                event_name=self.actor.event, actor=consumer, messages=info.get("num_pending", 0),
-            )  # fmt: skip
-            return True
-        if info is None or info.get("num_pending") or info.get("num_ack_pending"):
-            return False
-        # without schedules, what is parked for long is unsettled on the route
-        return not due.get("num_pending") and not (due.get("num_ack_pending") and self._sidecar.route.has_schedules)
 
     def wake(self) -> None:
         """Look again whether something can start, and whether there is room for more messages."""
         self._intake.look()
         self._pull.wake()
-        if self._route_pull is not None:
-            self._route_pull.wake()
+        self._route.wake()
 
     def credit_changed(self) -> None:
         """Ask for as much as the target takes now, and no more."""
@@ -295,8 +275,7 @@ class ActorLoop:
 
     def _withdraw(self) -> None:
         self._pull.withdraw()
-        if self._route_pull is not None:
-            self._route_pull.withdraw()
+        self._route.withdraw()
 
     async def _pull_for_ever(self) -> None:
         while True:
@@ -312,48 +291,16 @@ class ActorLoop:
     def _receive(self, delivery: Delivery) -> None:
         self._intake.receive(delivery)
 
-    # ---- the route: what is for this actor only
-
-    async def _pull_route_for_ever(self) -> None:
-        """Pull what is for this actor only, once there is such; most actors never have any."""
-        stream, consumer, route = self.actor.stream, self.actor.name, self._sidecar.route
-        while True:
-            await route.until_open(stream, consumer)
-            self._route_pull = Pull(
-                self._sidecar.connection,
-                self._sidecar.jetstream,
-                stream=WORK,
-                consumer=consumer_name(stream, consumer),
-                capacity=self._route_capacity,
-                receive=self._receive_from_route,
-            )
-            try:
-                await self._route_pull.run()
-            except ConsumerGoneError as error:
-                route.lose(stream, consumer, str(error))
-            finally:
-                self._route_pull = None
-
     def _capacity(self) -> int:
         """What the route asks for is not asked for here too, but for one message, so that neither ever starves."""
-        free = self._intake.capacity()
-        return max(1, free - self._route_pull.asked) if free > 0 and self._route_pull is not None else free
+        free, asked = self._intake.capacity(), self._route.asked
+        return max(1, free - asked) if free > 0 and asked is not None else free
 
     def _route_capacity(self) -> int:
         if self._ordered is not None and not self._ordered.has_all:
             return 0  # what is for this actor only is for who is pinned, too
         free = self._intake.capacity()
         return max(1, free // ROUTE_SHARE) if free > 0 else free
-
-    def _receive_from_route(self, frame: Frame) -> None:
-        actor = self.actor
-        delivery = Delivery.of_route(
-            self._sidecar.connection, self._sidecar.jetstream, actor.event, actor.stream, frame
-        )
-        if delivery.dead_letter:
-            letters, message = self._sidecar.dead_letter_stream, delivery.message
-            self._start(letters.remove_replayed(message, actor.name, delivery.dead_letter), "replayed")
-        self._intake.receive(delivery)
 
     def _start(self, job: Coroutine[Any, Any, None], name: str) -> None:
         task = self._tasks.create_task(job, name=f"{self._path}/{name}")
