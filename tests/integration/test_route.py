@@ -4,6 +4,8 @@ import asyncio
 
 import pytest
 from aiohttp import web
+from nats.js import JetStreamContext
+from nats.js.api import ConsumerInfo
 
 from support.daemon import config_text, running
 from support.nats_server import NatsServer
@@ -26,12 +28,17 @@ def config(nats: NatsServer, receiver: Receiver, **options: object) -> str:
     return config_text(nats.url, events=[{"name": "counts"}], actors=[actor | options])
 
 
+async def routes(jetstream: JetStreamContext) -> list[ConsumerInfo]:
+    """The consumers of actors' routes, beside the one for delayed emits."""
+    return [info for info in await jetstream.consumers_info("walnatsd") if info.name.startswith("actor-")]
+
+
 async def test_an_actor_that_never_parked_has_no_consumer_for_it(nats, receiver) -> None:
     async with running(config(nats, receiver)) as sidecar:
         await sidecar.emit("counts", "1")
         await receiver.wait_for(1)
         async with nats.jetstream() as jetstream:
-            assert await jetstream.consumers_info("walnatsd") == []
+            assert await routes(jetstream) == []
 
 
 async def test_neither_the_stream_nor_the_route_starves_the_other_where_there_is_one_slot(nats, receiver) -> None:
@@ -111,7 +118,7 @@ async def test_the_consumer_of_a_route_follows_the_actors_ack_wait(nats, receive
             await sidecar.emit("counts", "1")
 
             async def follows(jetstream=jetstream, ack_wait=ack_wait) -> bool:
-                [info] = await jetstream.consumers_info("walnatsd") or [None]
+                [info] = await routes(jetstream) or [None]
                 return info is not None and info.config.ack_wait == ack_wait
 
             await until(follows)
@@ -157,9 +164,7 @@ async def test_removing_a_route_discards_what_waits_for_the_actor_and_nothing_el
         await route.remove("counts", "print")
         await route.remove("counts", "never")
         async with nats.jetstream() as jetstream:
-            assert [info.name for info in await jetstream.consumers_info("walnatsd")] == [
-                consumer_name("counts", "printer")
-            ]
+            assert [info.name for info in await routes(jetstream)] == [consumer_name("counts", "printer")]
 
 
 async def _holds(nats: NatsServer, count: int) -> bool:
