@@ -170,6 +170,7 @@ async def running(  # noqa: PLR0915 - one text, so that the order is seen
             connection,
             route,
             ClockSchedules(connection, jetstream),
+            config.nats.manage,
             owner=owner_in(config.service),
             health=health,
             metrics=metrics,

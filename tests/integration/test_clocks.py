@@ -11,12 +11,14 @@ from typing import Any
 
 import pytest
 
+import walnatsd_client
 from support.admin import admin, event_status
 from support.clocks import DUE, SCHEDULES, declare_as, last_sequence, purge, schedule, subjects, tick_of
 from support.daemon import config_text, process, running
 from support.nats_server import NatsServer, binary_of, nats_server
 from support.receiver import Receiver
 from support.waiting import until
+from walnatsd.broker.embedded import find_binary
 from walnatsd.clocks import keeper
 
 EVERY_SECOND: dict[str, Any] = {"event": "second.passed", "every": "1s"}
@@ -394,6 +396,31 @@ def heard(said: list[str], capsys: pytest.CaptureFixture[str], words: str) -> bo
     return words in "".join(said)
 
 
+async def test_nothing_is_created_changed_or_removed_where_the_config_forbids_it(nats, monkeypatch) -> None:
+    monkeypatch.setattr(keeper, "PERIOD_S", 0.1)
+
+    def strict(clock: dict[str, Any], *, create: bool = False) -> str:
+        manage = {"manage": {"create": create, "update": False}}
+        return config_text(nats.url, events=OWN, clocks=[clock], nats=manage)
+
+    async with running(config_text(nats.url, events=OWN)):
+        pass
+    async with running(strict(EVERY_SECOND), ready=False) as sidecar:
+        words = "the clock of second.passed is missing in NATS, and nats.manage.create is false"
+        await until(lambda: has_problem(sidecar, words))
+        async with running(config(nats, None, EVERY_SECOND | {"every": "1h"})):
+            await until(sidecar.is_ready)
+            words = "it is every 3600 in UTC, here it is every 1 s; nats.manage.update is false"
+            assert (await event_status(sidecar, "second.passed"))["clock"]["drift"] == [words]
+    async with running(strict(OWN_CLOCK, create=True)):
+        await looked(nats)
+        assert await is_there(nats, "second-passed")
+
+
+async def has_problem(sidecar: Any, words: str) -> bool:
+    return words in (await sidecar.readiness())[1].values()
+
+
 async def test_deleting_an_event_deletes_its_clock(nats) -> None:
     async with running(config(nats, None, EVERY_SECOND, service={"name": "gone"})):
         pass
@@ -475,5 +502,36 @@ async def names_the_version(sidecar: Any, version: str) -> bool:
     }
 
 
+async def test_a_clock_ticks_once_the_server_is_new_enough(tmp_path, receiver, monkeypatch) -> None:
+    monkeypatch.setattr(keeper, "PERIOD_S", 0.1)
+    async with (
+        nats_server(tmp_path / "nats", binary=binary_of("2.12.8")) as nats,
+        running(config(nats, receiver, EVERY_SECOND), ready=False) as sidecar,
+    ):
+        await until(lambda: names_the_version(sidecar, "2.12.8"))
+        await nats.stop()
+        nats._binary = find_binary()
+        await nats.start()
+        await receiver.wait_for(2)
+        await until(sidecar.is_ready)
+
+
 async def exists(sidecar: Any) -> bool:
     return bool((await event_status(sidecar, "second.passed"))["exists"])
+
+
+async def test_the_python_client_reads_ticks_as_times(nats) -> None:
+    event = walnatsd_client.Event("second.passed", dt.datetime)
+    seen: list[dt.datetime] = []
+    actor = walnatsd_client.Actor("look", event, seen.append)
+    text = config_text(
+        nats.url, events=[{"name": "second.passed"}], actors=[{"name": "look", "event": "second.passed"}],
+        clocks=[EVERY_SECOND],
+    )  # fmt: skip
+    async with running(text) as sidecar, walnatsd_client.connect(sidecar.grpc) as conn:
+        listening = asyncio.create_task(conn.listen(actor))
+        await until(lambda: seen)
+        listening.cancel()
+        await asyncio.wait([listening])
+    assert seen[0].tzinfo is None
+    assert seen[0].microsecond == 0

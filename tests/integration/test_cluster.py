@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections import Counter
 
+import yaml
 from aiohttp import web
 from nats.errors import Error
 from nats.js import JetStreamContext
@@ -89,3 +90,23 @@ def connected_node(nats: Cluster, logs: list[dict[str, str]]) -> object:
 
 async def _is(jetstream: JetStreamContext, count: int) -> bool:
     return await unsettled(jetstream) == count
+
+
+async def test_clocks_tick_on_and_once_while_leaders_step_down(tmp_path, receiver) -> None:
+    text = config_text(
+        "",
+        nats={"system_replicas": 3},
+        events=[{"name": "second-passed", "replicas": 3}],
+        actors=[{"name": "look", "event": "second-passed", "url": receiver.url}],
+        clocks=[{"event": "second-passed", "every": "1s"}],
+    )
+    async with cluster(tmp_path) as nats, nats.jetstream() as jetstream:
+        declared = yaml.safe_load(text)
+        declared["nats"]["servers"] = nats.urls
+        async with running(yaml.safe_dump(declared)):
+            await receiver.wait_for(2)
+            for stream in ("walnatsd", "second-passed", "walnatsd"):
+                await jetstream._api_request(f"$JS.API.STREAM.LEADER.STEPDOWN.{stream}", b"")
+                await receiver.wait_for(len(receiver.received) + 3)
+    uids = [received.headers["walnats-uid"] for received in receiver.received]
+    assert len(set(uids)) == len(uids)

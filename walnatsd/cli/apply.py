@@ -100,7 +100,14 @@ async def _apply_clocks(
             while registered is None:
                 present = (await schedules.all()).get(clock.stream, {})
                 registered = await register_clock(
-                    schedules, clock, wanted[clock.stream], present, owner=owner, may_change=True, dry_run=dry_run
+                    schedules,
+                    clock,
+                    wanted[clock.stream],
+                    present,
+                    config.nats.manage,
+                    owner=owner,
+                    may_change=True,
+                    dry_run=dry_run,
                 )
         except (Refusal, BrokerError) as error:
             failures += _failed(part_of_clock(clock), error)

@@ -20,11 +20,12 @@ import structlog
 
 from walnatsd.broker.clock_schedules import ClockSchedules, Schedule, owner_of, too_old
 from walnatsd.broker.connection import Connection
-from walnatsd.broker.errors import BrokerError
+from walnatsd.broker.errors import ApiError, BrokerError
 from walnatsd.broker.inspection import Stored
 from walnatsd.broker.registration import Registered
 from walnatsd.broker.route import Route
 from walnatsd.clocks.registration import part_of, register_clock, schedules_by_stream
+from walnatsd.config.settings import Manage
 from walnatsd.model.clock import Clock
 from walnatsd.model.event import Event
 from walnatsd.model.refusal import Refusal
@@ -60,6 +61,7 @@ class Keeper:
         connection: Connection,
         route: Route,
         schedules: ClockSchedules,
+        manage: Manage,
         *,
         owner: str,
         health: Health,
@@ -72,6 +74,7 @@ class Keeper:
             connection: To wait for.
             route: Knows when walnatsd's own stream is registered, and what the server can do.
             schedules: The clocks in NATS.
+            manage: What may be done to them.
             owner: The name that the config gives the service; empty where it gives none.
             health: Where clocks that can't tick are problems.
             metrics: Where drift is counted.
@@ -80,6 +83,7 @@ class Keeper:
         self._connection = connection
         self._route = route
         self._schedules = schedules
+        self._manage = manage
         self._owner = owner
         self._health = health
         self._metrics = metrics
@@ -177,7 +181,7 @@ class Keeper:
         for stream, clock in list(self._declared.items()):
             try:
                 await self._keep(clock, found.get(stream, {}))
-            except (Refusal, BrokerError) as error:
+            except (Refusal, ApiError) as error:
                 self._set_problem(clock, str(error))
             else:
                 self._problems.pop(stream, None)
@@ -193,7 +197,13 @@ class Keeper:
         """Bring the schedules of one clock to its declaration."""
         is_new = clock.stream in self._new
         registered = await register_clock(
-            self._schedules, clock, self._wanted[clock.stream], present, owner=self._owner, may_change=is_new
+            self._schedules,
+            clock,
+            self._wanted[clock.stream],
+            present,
+            self._manage,
+            owner=self._owner,
+            may_change=is_new,
         )
         if registered is None:
             self._look.set()
@@ -206,6 +216,8 @@ class Keeper:
 
     def _may_remove(self, stream: str, present: list[Stored]) -> bool:
         owners = {owner_of(each.headers) for each in present}
+        if not self._manage.update:
+            return False
         if stream in self._gone and owners <= {"", self._owner}:
             return True
         newest = max(each.stored_at for each in present)

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Mapping
 from walnatsd.broker.clock_schedules import ClockSchedules, Schedule, is_as, owner_of, schedules_of, words_of
 from walnatsd.broker.inspection import Stored
 from walnatsd.broker.registration import Registered
-from walnatsd.config.settings import Service
+from walnatsd.config.settings import Manage, Service
 from walnatsd.model.clock import Clock
 from walnatsd.model.event import Event
+from walnatsd.model.refusal import Reason, Refusal
 
 
 def part_of(clock: Clock) -> str:
@@ -36,6 +37,7 @@ async def register_clock(
     clock: Clock,
     wanted: Mapping[str, Schedule],
     present: Mapping[str, Stored],
+    manage: Manage,
     *,
     owner: str,
     may_change: bool,
@@ -48,6 +50,7 @@ async def register_clock(
         clock: The declaration.
         wanted: Its schedules by subject.
         present: Those that are there.
+        manage: What may be done.
         owner: Name of the service that declares it; empty where it has none.
         may_change: Whether the declaration is new, so that what differs is older.
         dry_run: Write nothing.
@@ -56,16 +59,21 @@ async def register_clock(
         What was done; None where another sidecar was faster, so that it must be read again what is there.
 
     Raises:
-        Refusal: SERVER_VERSION: the server is too old for clocks; INVALID_DECLARATION: it does not know the time zone.
+        Refusal: SERVER_VERSION: the server is too old for clocks; INVALID_DECLARATION: it does not know the time zone;
+            CONFLICT: it is missing and must not be created.
         BrokerError: NATS did not answer, or does not accept it.
     """
+    if not present and not manage.create:
+        raise Refusal(Reason.CONFLICT, f"the {part_of(clock)} is missing in NATS, and nats.manage.create is false")
     differing = [subject for subject, each in present.items() if not is_as(each.headers, wanted.get(subject, {}))]
     foreign = sorted({owner_of(each.headers) for each in present.values()} - {"", owner})
-    if differing and (foreign or not may_change):
+    if differing and (foreign or not may_change or not manage.update):
         # all or nothing: half of it would be neither of the two
         whose = f"the service {foreign[0]!r} declares it as" if foreign else "it is"
-        return Registered(drift=(f"{whose} {words_of(present[differing[0]].headers)}, here it is {clock}",))
-    unnamed = [subject for subject, each in present.items() if owner and may_change and not owner_of(each.headers)]
+        why = "" if manage.update else "; nats.manage.update is false"
+        return Registered(drift=(f"{whose} {words_of(present[differing[0]].headers)}, here it is {clock}{why}",))
+    may_claim = owner != "" and may_change and manage.update
+    unnamed = [subject for subject, each in present.items() if may_claim and not owner_of(each.headers)]
     missing = [subject for subject in wanted if subject not in present or subject in {*differing, *unnamed}]
     if dry_run:
         await schedules.try_out({subject: wanted[subject] for subject in missing})

@@ -35,7 +35,7 @@ class Ticks:
         missed while it was away is one tick when it is back, and a tick that is handed over twice has one uid.
 
         Raises:
-            ElsewhereError: Its event has codecs and is not declared here.
+            ElsewhereError: Its event has codecs and is not declared here, or its time zone is not known here.
             ValueError: It does not say what it is.
         """
         if not is_tick(message.headers):
@@ -45,11 +45,15 @@ class Ticks:
         codecs = event.codecs if event is not None else ()
         if fired.is_encoded and not codecs:
             raise ElsewhereError(f"{fired.event!r} has codecs and is not declared here")
+        try:
+            zone = open_zone(fired.timezone)
+        except ValueError as error:
+            raise ElsewhereError(str(error)) from None
         at = fired.rhythm.floor(int(message.stored_at))
         header = {
             headers.MESSAGE_ID: f"clock:{fired.event}:{at}",
             headers.CONTENT_TYPE: times.CONTENT_TYPE,
             "ce-time": rfc3339(at),
         }
-        payload = self._codecs_for(codecs).encode(times.tick_text(at, open_zone(fired.timezone)))
+        payload = self._codecs_for(codecs).encode(times.tick_text(at, zone))
         return DueMessage(fired.event, payload, header, float(at), is_tick=True)
