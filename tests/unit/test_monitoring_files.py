@@ -129,25 +129,3 @@ def test_the_legends_of_the_dashboard_name_labels_that_the_query_keeps() -> None
             if not re.search(r"\b(?:sum|max|count)\b", query):
                 kept.add("instance")
             assert set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"])) <= kept, query
-
-
-def test_every_metric_of_ours_is_on_the_dashboard_or_left_out_for_a_reason() -> None:
-    shown = {SAMPLES[name].name for _, query in dashboard_queries() for name in metrics_of(query)}
-    alerted = {SAMPLES[name].name for rule in ALERT_RULES for name in metrics_of(rule["expr"])}
-    left_out = {
-        "walnatsd_event_bytes",  # the fill ratio says it where it matters
-        "walnatsd_waiting_pulls",  # says something only together with others: WalnatsdActorUnserved
-        "walnatsd_held_seconds",  # the gate shows it as a state
-        "walnatsd_skipped",
-        "walnatsd_answers",
-        "walnatsd_listeners",
-        "walnatsd_late_results",
-        "walnatsd_order_reigns",
-        "walnatsd_order_awaited_messages",
-        "walnatsd_call_duration_seconds",
-        "walnatsd_dead_letter_replays",
-        "walnatsd_spool_bytes",
-        "walnatsd_spool_forwarded",
-    }
-    ours = {each.name for each in described() if each.name.startswith("walnatsd_")}
-    assert ours - shown - alerted == left_out - alerted
