@@ -140,6 +140,30 @@ async def test_a_handler_gets_the_message_and_its_facts(world: World) -> None:
     assert facts.headers == {"team": "a", "content-type": "application/json"}
 
 
+async def test_the_attributes_of_a_cloudevent_reach_the_handler(world: World) -> None:
+    handler = Handler()
+    meta = walnatsd.CloudEvent(
+        "8", "/ware house", "counts", subject='ü "x" 100%', time=datetime.now(UTC), extensions={"urgent": True}
+    )
+    async with serving(world, walnatsd.Actor("print", COUNT, handler)):
+        receipt = await world.conn.emit(COUNT, 8, meta=meta)
+        again = await world.conn.emit(COUNT, 8, meta=meta)
+        await until(lambda: handler.seen == [8])
+    assert handler.facts[0].headers == meta.headers() | {"content-type": "application/json"}
+    assert (receipt.uid, again.duplicate) == ("/ware%20house 8", True)
+
+
+async def test_attributes_among_the_headers_are_percent_encoded_once(world: World) -> None:
+    handler = Handler()
+    headers = {"ce-id": "8 9", "ce-source": "/%C3%BC", "ce-subject": "100% ü", "ce-quoted": '"a \\"b"', "team": "ü"}
+    async with serving(world, walnatsd.Actor("print", COUNT, handler)):
+        receipt = await world.conn.emit(COUNT, 8, headers=headers)
+        await until(lambda: handler.seen == [8])
+    got = handler.facts[0].headers
+    assert receipt.uid == "/%C3%BC 8%209"
+    assert (got["ce-subject"], got["ce-quoted"], got["team"]) == ("100%25%20%C3%BC", "a%20%22b", "ü")
+
+
 async def test_every_actor_gets_every_message(world: World) -> None:
     one, two = Handler(), Handler()
     async with serving(world, walnatsd.Actor("one", COUNT, one), walnatsd.Actor("two", COUNT, two)):
@@ -349,6 +373,14 @@ async def test_a_full_event_drops_its_oldest_message_otherwise(world: World) -> 
         await world.conn.emit(full, number)
     async with serving(world, actor):
         await until(lambda: sorted(handler.seen) == [2, 3])
+
+
+async def test_an_event_has_no_more_actors_than_it_may(world: World) -> None:
+    few = walnatsd.Event("few", int, limits=walnatsd.Limits(consumers=1))
+    one, two = (walnatsd.Actor(name, few, print) for name in ("one", "two"))
+    await world.conn.register(one)
+    assert await refused(world.conn.register(two)) == (walnatsd.ConflictError, "CONFLICT", False)
+    await world.conn.register(one)
 
 
 async def test_messages_of_one_key_come_one_at_a_time_and_a_retry_holds_back_its_key_alone(world: World) -> None:

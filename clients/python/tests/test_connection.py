@@ -321,7 +321,7 @@ def test_a_retry_policy_is_limited_or_not_but_not_both() -> None:
 
 async def test_the_emit_example_of_the_readme_runs(sidecar: Sidecar, capsys: pytest.CaptureFixture[str]) -> None:
     readme = (Path(__file__).parents[1] / "README.md").read_text()
-    [example] = [block for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "conn.emit" in block]
+    [example] = [block for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "# emit.py" in block]
     names: dict[str, object] = {"__name__": "emit"}
     async with sidecar.serve("127.0.0.1:0") as target:
         exec(example.replace("127.0.0.1:7520", target), names)

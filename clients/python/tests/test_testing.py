@@ -1,11 +1,14 @@
 """What the in-memory connection has beside the real one. That it behaves like it is shown in the daemon's tests
 (tests/integration/test_client_testing.py), which run against both."""
 
+import ast
 import asyncio
+import re
 import threading
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -230,6 +233,26 @@ def test_it_has_every_method_of_the_contract_that_the_client_uses() -> None:
         "ListScheduled",
         "CancelScheduled",
     }
+
+
+async def test_the_examples_of_the_readme_for_emitters_and_tests_run() -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    [emits] = [block for block in blocks if "meta=" in block]
+    [tests] = [block for block in blocks if "testing.connect(" in block]
+    show = walnatsd.Actor("show", COUNT, print)
+    async with testing.connect() as conn:
+        await conn.register(COUNT)
+        names: dict[str, object] = {
+            "walnatsd": walnatsd,
+            "asyncio": asyncio,
+            "conn": conn,
+            "COUNT": COUNT,
+            "SHOW": show,
+        }
+        for block in (emits, tests):
+            await eval(compile(block, "README.md", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT), names)
+        assert len(conn.emitted(COUNT)) == 1002
 
 
 async def test_a_bug_of_the_memory_is_no_silence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,8 +11,8 @@ async def test_a_parcel_is_counted() -> None:
 It is the client's own `Connection`: serializers, uids, errors, sessions and handlers are the real ones, and what is
 emitted goes through the messages of the contract. In memory is the sidecar with its NATS. It has
 
-- streams with sequences, deduplication within `duplicate_window`, `expected_last_sequence`, `min_actors`, the limit
-  `messages` with `when_full`; what is emitted while there is no actor is not stored;
+- streams with sequences, deduplication within `duplicate_window`, `expected_last_sequence`, `min_actors`, the limits
+  `messages` with `when_full` and `consumers`; what is emitted while there is no actor is not stored;
 - delays, retries with the delays of the policy (without jitter), `max_attempts`, dead letters, `job_timeout`;
 - `max_jobs`, `order_by`, `match_time`, `start`;
 - requests and `monitor`.

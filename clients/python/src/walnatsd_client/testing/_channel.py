@@ -18,7 +18,7 @@ class MemoryChannel:
     """What the generated stubs and `Connection` need of a channel.
 
     The methods are those of servicers without their context: they take a request (or an iterator of them) and return a
-    response (or an iterator), or raise `Refusal`.
+    response (or an iterator, which may begin with metadata), or raise `Refusal`.
     """
 
     def __init__(self, **servicers: object) -> None:
@@ -102,6 +102,7 @@ class MemoryStream(Generic[RequestT, ResponseT]):
 
     def __init__(self, handler: Callable[[AsyncIterator[RequestT]], AsyncGenerator[ResponseT, None]]) -> None:
         self._requests: asyncio.Queue[RequestT | None] = asyncio.Queue()
+        self._metadata: asyncio.Future[grpc.aio.Metadata] = asyncio.get_running_loop().create_future()
         self._responses: asyncio.Queue[ResponseT | BaseException | None] = asyncio.Queue()
         self.task = asyncio.get_running_loop().create_task(self._serve(handler))
 
@@ -114,6 +115,10 @@ class MemoryStream(Generic[RequestT, ResponseT]):
         if self.task.done():
             raise asyncio.InvalidStateError("RPC already finished.")
         self._requests.put_nowait(_copy(request))
+
+    async def initial_metadata(self) -> grpc.aio.Metadata:
+        """Give what the other side sent before its first response."""
+        return await asyncio.shield(self._metadata)
 
     async def done_writing(self) -> None:
         """Send no more."""
@@ -148,6 +153,10 @@ class MemoryStream(Generic[RequestT, ResponseT]):
         try:
             async with aclosing(handler(self._read_requests())) as responses:
                 async for response in responses:
+                    if isinstance(response, grpc.aio.Metadata):
+                        self._metadata.set_result(response)
+                        continue
+                    self._begin()
                     self._responses.put_nowait(_copy(response))
         except Refusal as refusal:
             end = refusal.error()
@@ -158,7 +167,12 @@ class MemoryStream(Generic[RequestT, ResponseT]):
             end = _error(grpc.StatusCode.INTERNAL, repr(error))
             raise
         finally:
+            self._begin()
             self._responses.put_nowait(end)
+
+    def _begin(self) -> None:
+        if not self._metadata.done():
+            self._metadata.set_result(grpc.aio.Metadata())
 
     async def _read_requests(self) -> AsyncIterator[RequestT]:
         while (request := await self._requests.get()) is not None:

@@ -5,7 +5,9 @@ import re
 import uuid
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from urllib.parse import quote
 
+import grpc
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
@@ -22,6 +24,7 @@ _EVENT_NAME = re.compile(r"(?!walnatsd)[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _ACTOR_NAME = re.compile(r"(?!walnatsd)[A-Za-z0-9_-]+")
 _LONGEST_NAME = 255
 _UID = re.compile(r"(?! )[\x20-\x7e]{1,256}(?<! )")
+_PLAIN = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%')
 _RESERVED = re.compile(
     r"(nats|walnats|webhook)-.*|host|content-length|authorization|cookie|connection|transfer-encoding"
 )
@@ -99,6 +102,10 @@ class Events:
             registered.updated.extend(_update(consumer.declaration, actor))
             consumer.pump()
             return registered
+        most = stream.declaration.limits.consumers
+        if most and len(stream.consumers) >= most:
+            told = f"the event {actor.event} may have {most} actors and has them: {', '.join(stream.consumers)}"
+            raise Refusal("CONFLICT", told)
         consumer = stream.consumers[actor.name] = Consumer(actor, self._clock, self._changed)
         consumer.settle = lambda stored: self._settle(stream, stored)
         if actor.start != "new":
@@ -157,13 +164,16 @@ class Events:
         finally:
             alarm.cancel()
 
-    async def Monitor(self, request: events_pb2.MonitorRequest) -> AsyncIterator[message_pb2.Message]:  # noqa: N802
-        """Watch what is stored."""
+    async def Monitor(  # noqa: N802
+        self, request: events_pb2.MonitorRequest
+    ) -> AsyncIterator[message_pb2.Message | grpc.aio.Metadata]:
+        """Watch what is emitted, from the metadata on."""
         for event in request.events:
             self._find(event)
         watcher = (set(request.events), asyncio.Queue[message_pb2.Message]())
         self._watchers.append(watcher)
         try:
+            yield grpc.aio.Metadata(("walnats-watching", "1"))
             while True:
                 yield await watcher[1].get()
         finally:
@@ -180,6 +190,9 @@ class Events:
         self, request: events_pb2.EmitRequest, reply: "asyncio.Future[events_pb2.CallResponse] | None" = None
     ) -> events_pb2.EmitResponse:
         stream = self._find(request.event, request.uid)
+        for name, value in list(request.headers.items()):
+            if name.lower().startswith("ce-"):
+                request.headers[name] = _encoded(value)
         uid = _uid_of(request)
         for name in request.headers:
             if _RESERVED.fullmatch(name.lower()):
@@ -232,6 +245,7 @@ class Events:
         uid: str,
         reply: "asyncio.Future[events_pb2.CallResponse] | None",
     ) -> events_pb2.EmitResponse:
+        self._show(request, uid)
         if self._is_known(stream, uid):
             sequence, _ = stream.seen[uid]
             return events_pb2.EmitResponse(uid=uid, stream=stream.name, sequence=sequence, duplicate=True)
@@ -246,10 +260,14 @@ class Events:
             stream.messages[stored.sequence] = stored
             for consumer in stream.consumers.values():
                 consumer.add(stored)
+        return events_pb2.EmitResponse(uid=uid, stream=stream.name, sequence=stored.sequence)
+
+    def _show(self, request: events_pb2.EmitRequest, uid: str) -> None:
+        """Show a message to those who watch, on its way to the stream: before it has a place, and if it gets none."""
+        message = Stored(request, uid, sequence=0, stored_at=self._clock.wall()).message()
         for names, queue in self._watchers:
             if not names or request.event in names:
-                queue.put_nowait(stored.message())
-        return events_pb2.EmitResponse(uid=uid, stream=stream.name, sequence=stored.sequence)
+                queue.put_nowait(message)
 
     def _make_room(self, stream: Stream, uid: str) -> None:
         limits = stream.declaration.limits
@@ -275,6 +293,13 @@ class Events:
         """Drop a message that no actor needs any more."""
         if not any(stored.sequence in consumer.unsettled for consumer in stream.consumers.values()):
             stream.messages.pop(stored.sequence, None)
+
+
+def _encoded(value: str) -> str:
+    """Percent-encode the value of an attribute, once (CloudEvents HTTP binding, section 3.1.3.2)."""
+    if len(value) > 1 and value[0] == value[-1] == '"':
+        value = re.sub(r"\\(.)", r"\1", value[1:-1])
+    return quote(re.sub(r"%(?![0-9A-Fa-f]{2})", "%25", value), safe=_PLAIN + "%")
 
 
 def _uid_of(request: events_pb2.EmitRequest) -> str:
