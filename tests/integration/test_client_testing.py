@@ -453,6 +453,22 @@ async def test_a_request_that_nobody_can_answer_is_refused_at_once(world: World)
     assert await refused(world.conn.request(WORDS, "x")) == (walnatsd.ConflictError, "NO_ACTORS", False)
 
 
+async def test_watchers_see_what_is_published_duplicates_too(world: World) -> None:
+    await world.conn.register(COUNT, WORDS)
+    async with world.conn.monitor(COUNT) as feed:
+        await world.conn.emit(WORDS, "not watched")
+        await world.conn.emit(COUNT, 1, uid="one", trace_id="t", headers={"team": "a"})
+        await world.conn.emit(COUNT, 1, uid="one")
+        seen = [await anext(feed) for _ in range(2)]
+    assert [(each.uid, each.message, each.trace_id, each.headers.get("team")) for each in seen] == [
+        ("one", 1, "t", "a"),
+        ("one", 1, "", None),
+    ]
+    with pytest.raises(walnatsd.UnknownEventError):
+        async with world.conn.monitor(walnatsd.Event("nothing", int)):
+            pass
+
+
 async def test_what_a_listener_leaves_behind_is_handed_on_and_counts_no_attempt(world: World) -> None:
     started = asyncio.Event()
 
