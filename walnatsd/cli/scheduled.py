@@ -23,7 +23,7 @@ def command() -> None:
 @http_option
 @json_option
 def listing(event: str, limit: int, cursor: str | None, address: str, as_json: bool) -> None:
-    """List the delayed emits of EVENT, in the order in which they were emitted.
+    """List the delayed emits of EVENT, oldest emit first.
 
     A time that has passed says that the message can't be stored; the daemon's log says why.
     """
