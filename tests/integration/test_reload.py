@@ -178,6 +178,17 @@ async def test_a_burst_leaves_a_paused_actor_as_it_is(nats, receiver, tmp_path) 
     assert receiver.received == []
 
 
+async def test_what_an_actor_that_left_with_its_event_holds_back_is_told(nats, receiver, tmp_path, capsys) -> None:
+    file = tmp_path / "walnatsd.yaml"
+    file.write_text(text_for(nats, actor(receiver), actor(receiver, "going", event="more"), events=("counts", "more")))
+    async with running(file.read_text(), file=str(file)) as sidecar:
+        file.write_text(text_for(nats))
+        await admin(sidecar, "POST", "reload")
+        [told] = [line for line in capsys.readouterr().out.splitlines() if "until it is removed" in line]
+        assert "actor=going" in told  # of the other one's event the orphans are watched
+        assert (await admin(sidecar, "DELETE", "actors/more/going"))[0] == 204
+
+
 async def test_an_event_that_leaves_the_file_stays_for_an_actor_that_came_over_grpc(nats, receiver, tmp_path) -> None:
     """Its consumer was deleted, and the daemon ended."""
     file = tmp_path / "walnatsd.yaml"

@@ -52,7 +52,9 @@ async def test_a_filter_that_fails_makes_a_dead_letter_and_never_passes_the_mess
         await until(lambda: settled(nats))
         metrics = await sidecar.metrics()
     [(header, _)] = await letters(nats)
-    assert header["walnats-dead-letter-reason"].startswith("the filter fails: ")
+    reason = header["walnats-dead-letter-reason"]
+    assert reason.startswith("the filter fails: ")
+    assert reason.endswith("(data is null, because the payload is null or no JSON)")
     assert header["walnats-dead-letter-attempts"] == "0"
     assert metrics['walnatsd_dead_letters_total{actor="print",cause="filter",event="counts"}'] == 1
     assert receiver.received == []

@@ -92,7 +92,15 @@ class Reload:
             new.config.actors,
             changed=[each for each in touched if not isinstance(each, Clock)],
         )
-        return Reloaded(tuple(added), tuple(changed), tuple(name for name in before if name not in after))
+        removed = [name for name in before if name not in after]
+        for actor in [each for name in removed if isinstance(each := before[name], Actor)]:
+            if actor.event not in self._roster.events:  # otherwise it is seen as an orphan from now on
+                _log.warning(
+                    "an actor and its event left the file; its consumer stays and holds messages back until it is removed "
+                    "with walnatsd actors delete",
+                    event_name=actor.event, actor=actor.name,
+                )  # fmt: skip
+        return Reloaded(tuple(added), tuple(changed), tuple(removed))
 
     async def _check(self, touched: list[Declaration], new: Loaded) -> None:
         events = [each for each in touched if isinstance(each, Event)]

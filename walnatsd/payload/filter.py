@@ -43,11 +43,11 @@ class Filter:
             result = self._expression.eval(data={"data": data, "ce": dict(ce), "headers": dict(headers)})
             value = result.value()
         except (RuntimeError, ValueError, TypeError, OverflowError) as error:
-            raise FilterError(f"the filter fails: {_words(error)}") from None
+            raise FilterError(f"the filter fails: {_words(error)}{_hint(data)}") from None
         if isinstance(value, bool):
             return value
         what = "fails" if result.type().name() == _ERROR else "gives no boolean"
-        raise FilterError(f"the filter {what}: {_words(value)}")
+        raise FilterError(f"the filter {what}: {_words(value)}{_hint(data)}")
 
 
 @cache
@@ -60,6 +60,10 @@ def _environment() -> Any:
     text = cel.Type.Map(cel.Type.STRING, cel.Type.STRING)
     variables = {"data": cel.Type.DYN, "ce": text, "headers": text}
     return cel.NewEnv(variables=variables), cel.Type.BOOL, cel.Type.DYN
+
+
+def _hint(data: object) -> str:
+    return " (data is null, because the payload is null or no JSON)" if data is None else ""
 
 
 def _words(error: object) -> str:
