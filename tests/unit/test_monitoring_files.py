@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 import yaml
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.cog.plugins import register_default_plugins
+from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from metrics_table import Described, described
 from support.monitoring import ALERT_RULES, DASHBOARD, PROMETHEUS, RULES, dashboard_queries
@@ -102,6 +105,25 @@ def test_every_alert_is_made_to_fire_in_a_test_of_the_rules() -> None:
         for sample in check["exp_samples"]
     }
     assert fired == {rule["alert"] for rule in ALERT_RULES}
+
+
+def fields_of(value: Any, path: str = "") -> set[str]:
+    match value:
+        case dict():
+            return {path}.union(*(fields_of(each, f"{path}/{key}") for key, each in value.items()))
+        case list():
+            return {path}.union(*(fields_of(each, f"{path}[{number}]") for number, each in enumerate(value)))
+        case _:
+            return {path}
+
+
+def test_grafana_knows_every_field_of_the_dashboard() -> None:
+    """Read with the types that Grafana publishes, and written again: what they don't know is gone."""
+    register_default_plugins()
+    shipped = json.loads(DASHBOARD.read_text())
+    read = Dashboard.from_json(json.loads(DASHBOARD.read_text()))
+    written = json.loads(json.dumps(read, cls=JSONEncoder))
+    assert fields_of(shipped) - fields_of(written) == set()
 
 
 def test_the_dashboard_is_laid_out_without_overlaps() -> None:
