@@ -3,7 +3,7 @@
 from aiohttp import web
 
 from walnatsd.api.errors import problem
-from walnatsd.api.events import Events
+from walnatsd.api.events import MAX_BATCH_ITEMS, Events
 from walnatsd.emit.calls import Answer
 from walnatsd.emit.request import EmitRequest, Receipt
 from walnatsd.model.refusal import Reason, Refusal
@@ -123,6 +123,10 @@ async def read_batch(request: web.Request) -> list[EmitRequest | Refusal]:
         raise Refusal(Reason.INVALID_REQUEST, f"the body is not JSON: {error}") from None
     if not isinstance(items, list):
         raise Refusal(Reason.INVALID_REQUEST, "a batch is a JSON list of CloudEvents")
+    if len(items) > MAX_BATCH_ITEMS:  # looked at before the good ones are told from the bad ones
+        raise Refusal(
+            Reason.TOO_LARGE, f"a batch holds at most {MAX_BATCH_ITEMS} items; this one has {len(items)} items"
+        )
     return [_batch_item(request.match_info["event"], item) for item in items]
 
 
