@@ -172,6 +172,20 @@ async def test_every_actor_gets_every_message(world: World) -> None:
     assert sorted(one.seen) == sorted(two.seen) == list(range(50))
 
 
+async def test_of_concurrent_emits_the_bad_ones_are_refused_and_the_others_are_stored(world: World) -> None:
+    handler = Handler()
+    async with serving(world, walnatsd.Actor("print", COUNT, handler)):
+        results = await asyncio.gather(
+            *(world.conn.emit(COUNT, n, uid="ü" if n % 10 == 7 else f"uid-{n}") for n in range(40)),
+            return_exceptions=True,
+        )
+        await until(lambda: len(handler.seen) == 36)
+    receipts = [result for result in results if isinstance(result, walnatsd.Receipt)]
+    errors = [result for result in results if not isinstance(result, walnatsd.Receipt)]
+    assert sorted(receipt.sequence for receipt in receipts) == list(range(1, 37))
+    assert [type(error) for error in errors] == [walnatsd.InvalidError] * 4
+
+
 async def test_a_failed_message_is_tried_again_after_the_delays_of_the_policy(world: World) -> None:
     handler = Handler(RuntimeError(), walnatsd.Retry(after=0.3), None)
     actor = walnatsd.Actor("print", COUNT, handler, retry=QUICK)

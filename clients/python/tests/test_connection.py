@@ -55,6 +55,20 @@ async def test_every_emit_without_a_uid_gets_one_of_its_own(sidecar: Sidecar, co
     assert not sidecar.emitted[0].HasField("expected_last_sequence")
 
 
+async def test_an_empty_uid_is_none_so_that_a_try_again_is_safe(sidecar: Sidecar, conn: walnatsd.Connection) -> None:
+    await conn.emit(COUNT, 1, uid="")
+    assert sidecar.emitted[0].uid
+
+
+@pytest.mark.parametrize("delay", [float("nan"), float("inf"), 1e300])
+async def test_a_delay_that_is_no_time_is_refused_in_words(
+    sidecar: Sidecar, conn: walnatsd.Connection, delay: float
+) -> None:
+    with pytest.raises(ValueError, match="is no number of seconds that can be sent"):
+        await conn.emit(COUNT, 1, delay=delay)
+    assert sidecar.emitted == []
+
+
 async def test_the_sidecar_derives_the_uid_of_a_cloudevent_with_source_and_id(
     sidecar: Sidecar, conn: walnatsd.Connection
 ) -> None:

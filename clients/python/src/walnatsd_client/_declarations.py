@@ -8,9 +8,17 @@ from walnatsd_client._actor import Actor, Batch, BatchActor, Breaker, MatchTime,
 from walnatsd_client._event import Event, EventWithResponse, Limits
 from walnatsd_client._proto import actors_pb2, events_pb2
 
+_LONGEST_DURATION_S = 315_576_000_000  # what google.protobuf.Duration holds
+
 
 def duration(seconds: float) -> Duration:
-    """Seconds as the contract's type."""
+    """Seconds as the contract's type.
+
+    Raises:
+        ValueError: They are not finite, or more than 10,000 years.
+    """
+    if not -_LONGEST_DURATION_S <= seconds <= _LONGEST_DURATION_S:
+        raise ValueError(f"{seconds} is no number of seconds that can be sent")
     message = Duration()
     message.FromNanoseconds(round(seconds * 1e9))
     return message

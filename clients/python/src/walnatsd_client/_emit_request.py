@@ -35,7 +35,7 @@ def emit_request(
     if delay is not None and deliver_at is not None:
         raise ValueError("give either delay or deliver_at")
     all_headers = _all_headers(headers or {}, meta)
-    if uid is None:
+    if not uid:
         uid = "" if _identifies_itself(all_headers) else uuid.uuid4().hex
     return events_pb2.EmitRequest(
         event=event.name,

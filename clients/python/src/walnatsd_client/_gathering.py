@@ -132,7 +132,7 @@ class _Lane:
         batch: list[_Waiting] = []
         size = 0
         while self._gathered and len(batch) < MAX_ITEMS:
-            size += len(self._gathered[0].request.payload)
+            size += self._gathered[0].request.ByteSize()
             if size > MAX_BYTES:
                 break
             waiting = self._gathered.popleft()
