@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime as dt
+import gzip
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -178,6 +179,48 @@ async def test_a_uid_that_came_due_is_a_duplicate_within_the_window_of_the_event
     assert receiver.bodies == [b"first"]
 
 
+@pytest.mark.parametrize(("window", "messages"), [("2m", [b"now"]), ("100ms", [b"now", b"later"])])
+async def test_an_immediate_emit_and_one_that_waits_meet_when_it_is_due(nats, window, messages) -> None:
+    async with running(config_text(nats.url, events=[{"name": "counts", "duplicate_window": window}])) as sidecar:
+        await keep_messages(nats)
+        assert (await sidecar.try_emit("counts", "later", uid="one", delay="1s"))[0] == 202
+        assert (await sidecar.try_emit("counts", "now", uid="one"))[0] == 201
+        await until(lambda: _has_come_due(sidecar))
+        assert [payload for payload, _ in await stored(nats)] == messages
+
+
+# ---- what it is when it is due
+
+
+async def test_it_goes_to_the_actors_that_the_event_has_when_it_is_due(nats) -> None:
+    async with running(config_text(nats.url, events=[{"name": "counts"}])) as sidecar:
+        await sidecar.try_emit("counts", "7", delay="1s")
+        await keep_messages(nats)
+        await until(lambda: _has_come_due(sidecar))
+        assert [payload for payload, _ in await stored(nats)] == [b"7"]
+
+
+async def test_codecs_are_applied_when_it_is_emitted_and_undone_for_the_actor(nats, receiver) -> None:
+    events = [{"name": "counts", "codecs": [{"gzip": {}}]}]
+    async with running(config(nats, receiver, events=events)) as sidecar:
+        await sidecar.try_emit("counts", "7" * 1000, delay="1s")
+        [(payload, _)] = await stored(nats, "walnatsd")
+        assert gzip.decompress(payload) == b"7" * 1000
+        await receiver.wait_for(1)
+    assert receiver.bodies == [b"7" * 1000]
+
+
+async def test_a_server_that_learns_schedules_is_used_at_once_and_older_messages_stay_as_they_are(
+    tmp_path, receiver
+) -> None:
+    async with server_of("2.11.11", tmp_path) as nats, running(config(nats, receiver)) as sidecar:
+        assert (await sidecar.try_emit("counts", "old", delay="3s"))[0] == 201
+        await nats.stop()
+        async with nats_server(tmp_path / "nats", port=nats.port):
+            await until(lambda: _is_accepted_as_a_schedule(sidecar))
+            await until(lambda: {b"old", b"new"} <= set(receiver.bodies))
+
+
 # ---- what can't be promised
 
 BAD_QUERIES: list[tuple[dict[str, str], str]] = [
@@ -296,6 +339,17 @@ async def _is_scheduled(sidecar: Any) -> bool:
     """Whether the emit comes through; what it says depends on whether the first try had been stored."""
     status, answer = await sidecar.try_emit("counts", "7", uid="one", delay="1h")
     return (status, answer["duplicate"]) == (200, True)
+
+
+async def _has_come_due(sidecar: Any) -> bool:
+    metrics = await sidecar.metrics()
+    return any(
+        metrics.get(f'walnatsd_due_total{{event="counts",outcome="{each}"}}') for each in ("stored", "duplicate")
+    )
+
+
+async def _is_accepted_as_a_schedule(sidecar: Any) -> bool:
+    return (await sidecar.try_emit("counts", "new", delay="10ms"))[0] == 202
 
 
 async def _nothing_waits(nats: NatsServer) -> bool:

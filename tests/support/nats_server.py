@@ -39,9 +39,11 @@ def free_port() -> int:
 class NatsServer:
     """Starts, stops, kills and starts again, always on the same port and data."""
 
-    def __init__(self, folder: Path, *, binary: str | None = None, options: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, binary: str | None = None, options: dict[str, Any] | None = None, port: int = 0
+    ) -> None:
         self.folder = folder
-        self.port = 0
+        self.port = port
         self._binary = binary or find_binary()
         self._options = options or {}
         self._process: asyncio.subprocess.Process | None = None
