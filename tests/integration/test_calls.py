@@ -516,17 +516,18 @@ async def test_a_call_that_nobody_answers_does_not_hold_up_a_stop_and_is_told_wh
     assert (told.reason, told.uid, told.maybe_stored) == ("STOPPING", "u", True)
 
 
-async def test_a_caller_that_goes_away_leaves_nothing_behind(nats, receiver) -> None:
+@both_doors
+async def test_a_caller_that_goes_away_leaves_nothing_behind(nats, receiver, kind) -> None:
     held = Held(receiver)
     text = config(nats.url, receiver, emit={"max_in_flight": 1})
-    async with running(text) as sidecar, caller("grpc", sidecar) as client:
-        call = asyncio.create_task(client.call("words", timeout_s=60))
+    async with running(text) as sidecar, caller(kind, sidecar) as client:
+        call = asyncio.create_task(client.call("words", timeout_s=3600))
         await receiver.wait_for(1)
         call.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await call
-        held.release.set()
         await until(lambda: calls(sidecar, "cancelled"))
+        held.release.set()
         answered(await client.call("words", timeout_s=30))
 
 

@@ -86,7 +86,8 @@ class Calls:
             deadline_s: Seconds that the caller waits at most, where it said so.
 
         Raises:
-            Refusal: As `Emitter.emit`; or nobody can answer, gave an answer, or wants to.
+            Refusal: As `Emitter.emit`; INVALID_TIME, NO_ACTORS, DUPLICATE, NO_RESPONSE, DEAD_LETTER, RESPONSE_TOO_LARGE,
+                STOPPING.
         """
         event = self._find_event(request.event)
         label = event.name if event is not None else UNKNOWN

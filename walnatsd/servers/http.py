@@ -16,6 +16,7 @@ from walnatsd.servers.http_monitor import show
 from walnatsd.servers.http_operations import EMIT, EMIT_BATCH, LARGEST_SEQUENCE, MONITOR, REQUEST, SCHEMAS
 from walnatsd.servers.openapi import serve_description
 from walnatsd.servers.operations import serve
+from walnatsd.servers.presence import while_connected
 from walnatsd.servers.scheduled import serve_scheduled
 from walnatsd.servers.times import read_delay, read_instant
 
@@ -34,7 +35,9 @@ def http_app(events: Events, guard: Guard, *, source: str) -> web.Application:
 
     async def call(request: web.Request) -> web.Response:
         timeout_s = _timeout_s(request)
-        answer = await events.call(await read_emit(request), timeout_s=timeout_s)
+        answer = await while_connected(request, events.call(await read_emit(request), timeout_s=timeout_s))
+        if answer is None:
+            return web.Response()  # for nobody
         return web.Response(body=answer.payload, headers=_answer_headers(answer))
 
     async def monitor(request: web.Request) -> web.StreamResponse:
