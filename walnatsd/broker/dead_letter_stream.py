@@ -60,7 +60,7 @@ class DeadLetterStream:
         Raises:
             BrokerError: NATS did not answer.
         """
-        return await self._read({"seq": sequence})
+        return await self._read({"seq": sequence}) if sequence else None  # NATS calls it a bad request
 
     async def after(self, sequence: int, stream: str | None, actor: str | None) -> DeadLetter | None:
         """Read the first dead letter behind a sequence, of this stream and this actor where they are given.

@@ -6,7 +6,7 @@ from walnatsd.api.pages import DEFAULT_LIMIT, MAX_LIMIT
 from walnatsd.model.gate_state import GateState
 from walnatsd.model.refusal import Reason
 from walnatsd.observe.metrics import CONTENT_TYPE
-from walnatsd.servers.operations import Answer, Operation, Parameter, Schema
+from walnatsd.servers.operations import ACTOR_NAME, EVENT_NAME, Answer, Operation, Parameter, Schema
 
 _TEXT: Schema = {"type": "string"}
 _MAYBE_TEXT: Schema = {"type": ["string", "null"]}
@@ -18,11 +18,13 @@ _MAYBE_SECONDS: Schema = {"type": ["number", "null"], "minimum": 0}
 _YES_OR_NO: Schema = {"type": "boolean"}
 _NAMES: Schema = {"type": "array", "items": _TEXT}
 
-_EVENT = Parameter("event", "path", "The event's name.")
-_ACTOR = Parameter("actor", "path", "The actor's name.")
-_SEQUENCE = Parameter("sequence", "path", "The dead letter's number in the dead-letter stream.")
-_OF_EVENT = Parameter("event", "query", "Only those of this event.")
-_OF_ACTOR = Parameter("actor", "query", "Only those of this actor.")
+_EVENT = Parameter("event", "path", "The event's name.", EVENT_NAME)
+_ACTOR = Parameter("actor", "path", "The actor's name.", ACTOR_NAME)
+_SEQUENCE = Parameter(
+    "sequence", "path", "The dead letter's number in the dead-letter stream.", {"type": "integer", "minimum": 1}
+)
+_OF_EVENT = Parameter("event", "query", "Only those of this event.", EVENT_NAME)
+_OF_ACTOR = Parameter("actor", "query", "Only those of this actor.", ACTOR_NAME)
 _LIMIT = Parameter(
     "limit",
     "query",
@@ -179,8 +181,8 @@ REPLAY_MANY = Operation(
     path=f"{_LETTERS}/replay",
     summary="Hand the dead letters of an actor to it again",
     parameters=(
-        Parameter("event", "query", "The event.", required=True),
-        Parameter("actor", "query", "The actor.", required=True),
+        Parameter("event", "query", "The event.", EVENT_NAME, required=True),
+        Parameter("actor", "query", "The actor.", ACTOR_NAME, required=True),
         *_PAGE,
     ),
     answers={

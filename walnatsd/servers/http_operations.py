@@ -7,13 +7,13 @@ from walnatsd.api.pages import DEFAULT_LIMIT, MAX_LIMIT
 from walnatsd.emit.calls import DEFAULT_TIMEOUT_S, LONGEST_TIMEOUT_S
 from walnatsd.model.refusal import Reason
 from walnatsd.payload.event_json import BATCH_TYPE, STRUCTURED_TYPE
-from walnatsd.servers.operations import Answer, Operation, Parameter, Schema
+from walnatsd.servers.operations import DURATION, EVENT_NAME, Answer, Operation, Parameter, Schema
 
 LARGEST_SEQUENCE = (1 << 64) - 1
 
 _ANY: Schema = {"description": "Any bytes."}
 _SEQUENCE: Schema = {"type": "integer", "minimum": 0, "maximum": LARGEST_SEQUENCE}
-_EVENT = Parameter("event", "path", "The event's name.")
+_EVENT = Parameter("event", "path", "The event's name.", EVENT_NAME)
 _UID: Schema = {"type": "string", "minLength": 1, "maxLength": 256, "pattern": "^[ -~]+$"}
 _DURATION = "a number of seconds, or like 250ms, 30s, 5m, 2h, 7d"
 
@@ -26,7 +26,12 @@ _EMIT_PARAMETERS = (
         "`<ce-source> <ce-id>` where both are given, else a new one.",
         _UID,
     ),
-    Parameter("delay", "query", f"Hand it to actors only after this time: {_DURATION}. Not with `deliver_at`."),
+    Parameter(
+        "delay",
+        "query",
+        f"Hand it to actors only after this time: {_DURATION}. Not with `deliver_at`.",
+        DURATION,
+    ),
     Parameter(
         "deliver_at",
         "query",
@@ -120,6 +125,7 @@ REQUEST = Operation(
             "query",
             f"How long storing and waiting may take: {_DURATION}. {DEFAULT_TIMEOUT_S:g} s where not given, at most "
             f"{LONGEST_TIMEOUT_S:g} s.",
+            DURATION,
         ),
     ),
     body=_EMIT_BODY,

@@ -8,11 +8,17 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from aiohttp import web
+from pydantic import TypeAdapter
 
+from walnatsd.model.names import MAX_NAME_LENGTH, ActorName, EventName
 from walnatsd.model.refusal import Reason, Refusal
+from walnatsd.model.units import PositiveDuration
 
 Schema = Mapping[str, Any]
 """A JSON Schema."""
+EVENT_NAME: Schema = TypeAdapter(EventName).json_schema() | {"maxLength": MAX_NAME_LENGTH}
+ACTOR_NAME: Schema = TypeAdapter(ActorName).json_schema() | {"maxLength": MAX_NAME_LENGTH}
+DURATION: Schema = TypeAdapter(PositiveDuration).json_schema()
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _PLACE = "{%s}"
