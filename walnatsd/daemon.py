@@ -89,6 +89,7 @@ class Daemon:
     connection: Connection
     roster: Roster
     reload: Reload
+    due: Due
     forwarder: Forwarder | None
     """None where there is no spool."""
 
@@ -245,7 +246,7 @@ async def running(  # noqa: PLR0915 - one text, so that the order is seen
                 **({"monitoring": monitoring_at} if monitoring_at else {}),
             )  # fmt: skip
             try:
-                yield Daemon(addresses, health, connection, roster, reload, forwarder)
+                yield Daemon(addresses, health, connection, roster, reload, due, forwarder)
             finally:
                 # Readiness fails first; then pulls stop and deliveries finish, while their handlers may still emit.
                 left.start()

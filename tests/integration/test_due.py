@@ -22,6 +22,7 @@ from walnatsd.emit import due
 
 IMPATIENT = "from walnatsd.broker import schedules; schedules.DUE_ACK_WAIT_S = 1.0"
 """What a killed sidecar had in its hands comes back soon."""
+ACTOR = {"name": "print", "event": "counts"}
 STUCK = 'walnatsd_due_total{event="%s",outcome="%s"}'
 
 
@@ -66,7 +67,7 @@ async def in_hand(nats: NatsServer) -> int:
 async def test_what_comes_due_while_no_sidecar_lives_is_stored_by_the_next_one(nats) -> None:
     async with running(config(nats)) as sidecar:
         await keep_messages(nats)
-        await emit_all(sidecar, 3, delay="300ms")
+        await emit_all(sidecar, 3, delay="3s")  # time enough to stop before that
     await until(lambda: _is_due(nats, 3))
     assert await stored(nats) == []
     async with running(config(nats)):
@@ -77,7 +78,7 @@ async def test_what_comes_due_while_no_sidecar_lives_is_stored_by_the_next_one(n
 async def test_an_event_that_the_sidecar_does_not_declare_is_served_as_well(nats) -> None:
     async with running(config(nats)) as sidecar:
         await keep_messages(nats)
-        await sidecar.try_emit("counts", "7", uid="one", delay="300ms", headers={"ce-type": "count"})
+        await sidecar.try_emit("counts", "7", uid="one", delay="3s", headers={"ce-type": "count"})
     async with running(config(nats, "others")) as sidecar:
         await until(lambda: _holds(nats, 1))
         await until(lambda: _is_counted(sidecar, STUCK % ("(unknown)", "stored"), 1))
@@ -146,6 +147,25 @@ async def test_a_sidecar_that_stops_finishes_what_it_has_in_hand(nats) -> None:
     assert await in_stream(nats, "counts") + await in_stream(nats) == 600
 
 
+async def test_a_burst_handles_what_came_due_since_the_last_one(nats, receiver, tmp_path) -> None:
+    text = config(nats, actors=[ACTOR | {"url": receiver.url}])
+    async with running(text):
+        pass
+    await _put_due(nats, 200)
+    async with process(tmp_path / "daemon", text, "--burst", ready=False) as daemon:
+        assert await daemon.wait() == 0
+    assert len(receiver.received) == 200
+
+
+async def test_a_burst_does_not_wait_for_what_can_not_be_stored(nats, tmp_path) -> None:
+    async with running(config(nats)):
+        pass
+    await _put_due(nats, 3, event="gone")
+    async with process(tmp_path / "daemon", config(nats), "--burst", ready=False) as daemon:
+        assert await daemon.wait() == 0
+    assert await in_stream(nats) == 3
+
+
 # ---- whatever NATS does
 
 
@@ -171,6 +191,16 @@ async def test_a_consumer_that_somebody_deleted_is_made_again(nats) -> None:
         async with nats.jetstream() as jetstream:
             await jetstream.delete_consumer("walnatsd", "due")
         await until(lambda: _holds(nats, 2))
+
+
+async def test_a_stream_that_somebody_deleted_is_made_again(nats) -> None:
+    """What waited in it is lost; what comes after it is not."""
+    async with running(config(nats)) as sidecar:
+        await keep_messages(nats)
+        async with nats.jetstream() as jetstream:
+            await jetstream.delete_stream("walnatsd")
+        assert (await sidecar.try_emit("counts", "7", uid="one", delay="1s"))[0] == 202
+        await until(lambda: _holds(nats, 1))
 
 
 async def test_a_cluster_that_loses_a_node_loses_no_delayed_emit(tmp_path) -> None:
@@ -310,12 +340,12 @@ async def test_a_declared_event_that_can_not_be_registered_holds_up_no_other(nat
 # ---- what they wait for
 
 
-async def _put_due(nats: NatsServer, count: int) -> None:
-    """Put messages of the event counts among those that are due, as a schedule does."""
+async def _put_due(nats: NatsServer, count: int, event: str = "counts") -> None:
+    """Put messages of an event among those that are due, as a schedule does."""
     async with nats.jetstream() as jetstream:
         for number in range(count):
-            headers = {"walnatsd-event": "counts", "walnatsd-original-Nats-Msg-Id": f"u{number}"}
-            await jetstream.publish(f"walnatsd.due.counts.U{number}", b"7", headers=headers)
+            headers = {"walnatsd-event": event, "walnatsd-original-Nats-Msg-Id": f"u{number}"}
+            await jetstream.publish(f"walnatsd.due.{event}.U{number}", b"7", headers=headers)
 
 
 async def _holds(nats: NatsServer, count: int, stream: str = "counts") -> bool:

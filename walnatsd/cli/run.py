@@ -94,7 +94,11 @@ async def _stop_when_drained(daemon: Daemon, stop: asyncio.Event) -> None:
 
 
 async def _drained(daemon: Daemon) -> None:
-    """Wait until nothing is left to do: neither in the spool, as far as it can be forwarded, nor for the actors."""
+    """Wait until nothing is left to do.
+
+    What is due is stored, what is in the spool is forwarded, each as far as it can be, and the actors have handled it.
+    """
+    await daemon.due.drained()
     await daemon.roster.drained()
     if (forwarder := daemon.forwarder) is None:
         return

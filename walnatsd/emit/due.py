@@ -34,6 +34,9 @@ ELSEWHERE_PAUSE_S = 0.1
 """Of what only another sidecar can store, times the hand-overs so far: chance finds that one soon, where it runs."""
 LONGEST_ELSEWHERE_PAUSE_S = 10.0
 WATCH_INTERVAL_S = 5.0
+LOOK_PAUSE_S = 0.1
+STEADY_LOOKS = 5
+"""After so many looks, what is still unsettled counts as put off."""
 SAY_AGAIN_S = 60.0
 UNKNOWN = "(unknown)"
 
@@ -136,6 +139,24 @@ class Due:
             else:
                 self._metrics.due_waiting.set(info["num_pending"] + info["num_ack_pending"] if info else 0)
             await asyncio.sleep(WATCH_INTERVAL_S)
+
+    async def drained(self) -> None:
+        """Wait until all that is due is stored, or put off because it can't be: for a burst."""
+        looks, last = 0, -1
+        while looks < STEADY_LOOKS:
+            await asyncio.sleep(LOOK_PAUSE_S)
+            await self._connection.wait_connected()
+            try:
+                info = await self._jetstream.consumer(WORK, DUE_CONSUMER)
+            except BrokerError:
+                continue
+            if info is None or info["num_pending"] or self._in_hand:
+                looks, last = 0, -1
+                continue
+            unsettled = info["num_ack_pending"]  # put off, on the way to us, or in the hands of other sidecars
+            if not unsettled:
+                return
+            looks, last = (looks + 1 if unsettled == last else 0), unsettled
 
     async def wait_idle(self) -> None:
         """Wait until nothing is in hand."""
