@@ -14,6 +14,32 @@ def problems_of(text: str, **environ: str) -> list[str]:
     return [str(problem) for problem in caught.value.problems]
 
 
+def test_what_is_found_by_trying_it_out_is_told_beside_the_rest() -> None:
+    """A filter that does not compile was told only when all else was mended."""
+    text = """
+events:
+  - name: e
+    replicas: 9
+    schema: {json_schema: nowhere.json}
+actors:
+  - {name: a, event: e, url: ftp://host, filter: datum == 1}
+  - {name: b, event: e, pulse: false, rate_limit: {jobs: 0}}
+  - {name: c, event: e, filter: 1 + 1}
+"""
+    told = problems_of(text)
+    assert [problem.partition(": ")[0] for problem in told] == [
+        "events[0].replicas", "events[0].schema.json_schema", "actors[0].url", "actors[0].filter",
+        "actors[1].rate_limit.jobs", "actors[1].rate_limit.period", "actors[1]", "actors[2].filter",
+    ]  # fmt: skip
+    assert "not a CEL expression" in told[3]
+    assert "never true or false" in told[7]
+
+
+def test_a_declaration_that_is_none_does_not_hide_the_broken_rules_of_others() -> None:
+    text = "events: [{name: e}]\nactors: [7, {name: b, event: e, pulse: false}, {name: c, event: e, batch: {}}]"
+    assert [problem.partition(": ")[0] for problem in problems_of(text)] == ["actors[0]", "actors[1]", "actors[2]"]
+
+
 def test_all_problems_are_told_at_once_in_the_order_of_the_file() -> None:
     text = """
 events:

@@ -106,12 +106,15 @@ def load_text(
         config = Config.model_validate(data, context={"base_dir": base_dir} | looks)
     except ValidationError as error:
         errors = error.errors()
-        problems += translate([*errors, *_broken_rules_of_declarations(data, errors)], data, Config)
+        broken_rules, sound = _without_what_is_wrong(data, errors, base_dir)
+        problems += translate([*errors, *broken_rules], data, Config)
     else:
-        problems += what_is_unusable_in_declarations(config, values)
+        sound = config
+    if sound is not None:
+        problems += what_is_unusable_in_declarations(sound, values)
         if not declarations_only:
-            problems += what_is_unusable(config, values)
-            problems += checks.addresses_differ(config)
+            problems += what_is_unusable(sound, values)
+            problems += checks.addresses_differ(sound)
     problems += checks.declarations_fit(data)
     problems += checks.listens_safely(data)
     problems += checks.not_supported_yet(data)
@@ -120,23 +123,50 @@ def load_text(
     return Loaded(config, Secrets(values), tuple(warnings), file, environ, lines)
 
 
-def _broken_rules_of_declarations(data: dict[str, Any], errors: list[ErrorDetails]) -> list[ErrorDetails]:
-    """Find broken rules that span several fields: they are looked at only where each field is fine, so set the bad aside."""
-    rest = copy.deepcopy(data)
+def _without_what_is_wrong(
+    data: dict[str, Any], errors: list[ErrorDetails], base_dir: str
+) -> tuple[list[ErrorDetails], Config | None]:
+    """Look at what is left when the bad is set aside, so that all problems are told at once.
+
+    Returns:
+        Broken rules that span several fields of a declaration, which are looked at only where each field is fine, and a
+        config of all that is right; None where there is none.
+    """
+    rest, context = copy.deepcopy(data), {"base_dir": base_dir}
     for error in errors:
-        _set_aside(rest, real_location(error, data))
-    known = {error["loc"] for error in errors}
+        _take_out(rest, error, data)
     try:
-        Config.model_validate(rest)
+        return [], Config.model_validate(rest, context=context)
     except ValidationError as error:
-        return [
-            each
-            for each in error.errors()
-            if each["type"] == "value_error"
-            and each["loc"] not in known
-            and each["loc"][:-1] in {("events",), ("actors",)}
-        ]
-    return []
+        found = error.errors()
+    known = {error["loc"] for error in errors}
+    broken_rules = [each for each in found if _is_of_a_declaration(each) and each["loc"] not in known]
+    before = copy.deepcopy(rest)
+    for each in found:
+        _take_out(rest, each, before)
+    try:
+        return broken_rules, Config.model_validate(rest, context=context)
+    except ValidationError:
+        return broken_rules, None
+
+
+def _is_of_a_declaration(error: ErrorDetails) -> bool:
+    """Whether an error is a broken rule of an event or actor as a whole."""
+    return error["type"] == "value_error" and error["loc"][:-1] in {("events",), ("actors",)}
+
+
+def _take_out(rest: dict[str, Any], error: ErrorDetails, data: dict[str, Any]) -> None:
+    """Take what an error is about out of the rest of the data that it was found in."""
+    if _is_of_a_declaration(error):  # any of its keys may be the reason
+        part, index = str(error["loc"][0]), int(error["loc"][1])
+        if part in rest:  # all of them may have been taken out before
+            declaration = rest[part][index]
+            rest[part][index] = {key: declaration[key] for key in _REQUIRED & declaration.keys()}
+        return
+    location = real_location(error, data)
+    if error["type"] == "missing" and location and location[-1] not in _REQUIRED:
+        location = location[:-1]  # there is nothing to take out but what lacks it
+    _set_aside(rest, location)
 
 
 def _set_aside(data: Any, location: Location) -> None:
