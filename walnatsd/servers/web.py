@@ -42,7 +42,7 @@ class _Protocol(web.RequestHandler):
         plain = super().handle_error(request, status, exc, message)
         if status != TABLE[Reason.INVALID_REQUEST].http:
             return plain
-        why = " ".join((message or str(exc)).removeprefix("400, message:").split())
+        why = " ".join((message or str(exc)).removeprefix("400, message:").split()).rstrip("^ ")
         answer = refused(Refusal(Reason.INVALID_REQUEST, f"this is no good HTTP: {why[:500]}"))
         answer.force_close()
         return answer
