@@ -296,6 +296,7 @@ async def test_an_expected_sequence_is_compared_with_the_last_one(world: World) 
         ({"headers": {"Walnats-Delay": "1"}}, walnatsd.InvalidError, "INVALID_HEADER"),
         ({"headers": {"authorization": "x"}}, walnatsd.InvalidError, "INVALID_HEADER"),
         ({"delay": 400 * 86_400}, walnatsd.InvalidError, "INVALID_TIME"),
+        ({"delay": -1}, walnatsd.InvalidError, "INVALID_TIME"),
         ({"delay": 1, "expected_last_sequence": 0}, walnatsd.InvalidError, "INVALID_REQUEST"),
     ],
 )

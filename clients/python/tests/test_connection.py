@@ -69,6 +69,12 @@ async def test_a_delay_that_is_no_time_is_refused_in_words(
     assert sidecar.emitted == []
 
 
+async def test_a_header_that_is_no_text_is_named(sidecar: Sidecar, conn: walnatsd.Connection) -> None:
+    with pytest.raises(TypeError, match="'attempts': 3"):
+        await conn.emit(COUNT, 1, headers={"attempts": 3})  # type: ignore[dict-item]
+    assert sidecar.emitted == []
+
+
 async def test_the_sidecar_derives_the_uid_of_a_cloudevent_with_source_and_id(
     sidecar: Sidecar, conn: walnatsd.Connection
 ) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 import walnatsd_client as walnatsd
 from emit_sidecar import Context, Sidecar, refuse_with
+from support.waiting import until
 from walnatsd_client import _gathering
 from walnatsd_client._proto import events_pb2
 
@@ -203,6 +204,58 @@ async def test_a_batch_is_never_larger_than_the_sidecar_takes(
     # with what is beside their payloads, three would be too much; the first and the last one are calls of their own
     assert [len(batch) for batch in sidecar.batches] == [2, 2, 2]
     assert len(sidecar.stored) == 2501 + 8
+
+
+async def test_very_many_at_once_go_batch_after_batch_and_not_all_at_once(
+    sidecar: Sidecar, conn: walnatsd.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_gathering, "LONGEST_WAIT_S", 3600)
+    await together(conn, *range(3))
+    sidecar.batches.clear()
+    gate = Gate(sidecar, COUNT)
+    emits = asyncio.ensure_future(together(conn, *range(10, 5010)))
+    await gate.arrived.wait()
+    await until(lambda: len(sidecar.batches) == _gathering.MAX_CALLS)
+    await conn.emit(WORD, "that there would be more by now")
+    assert len(sidecar.batches) == _gathering.MAX_CALLS
+    gate.open.set()
+    assert all(isinstance(each, walnatsd.Receipt) for each in await emits)
+    assert [len(batch) for batch in sidecar.batches] == [1000] * 5
+
+
+async def test_what_can_not_depart_in_time_is_told_so_and_was_not_stored(
+    sidecar: Sidecar, conn: walnatsd.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_gathering, "MAX_UNDER_WAY", 5)
+    gate = Gate(sidecar)
+    emits = asyncio.gather(*(conn.emit(COUNT, n, timeout=1) for n in range(20)), return_exceptions=True)
+    await gate.arrived.wait()
+    late = asyncio.gather(*(conn.emit(COUNT, n, timeout=1) for n in range(20, 30)), return_exceptions=True)
+    errors = [error for error in [*await emits, *await late] if isinstance(error, walnatsd.UnavailableError)]
+    assert len(errors) == 30
+    assert {str(error) for error in errors} == {"SIDECAR_UNAVAILABLE: no answer from the sidecar within 1 s"}
+    assert {error.uid for error in errors if error.maybe_stored} == {request.uid for request in sidecar.emitted}
+    assert any(not error.maybe_stored for error in errors)
+
+
+async def test_leaving_at_once_tells_those_whose_call_has_not_begun(sidecar: Sidecar) -> None:
+    Gate(sidecar)
+    async with sidecar.serve() as target:
+        async with walnatsd.connect(target) as conn:
+            emits = asyncio.ensure_future(together(conn, *range(10)))
+            await asyncio.sleep(0)  # they are gathered
+            await asyncio.sleep(0)  # they have a task that has not begun
+        errors = await emits
+    assert [type(error) for error in errors] == [walnatsd.UnavailableError] * 10
+
+
+async def test_a_message_with_very_large_headers_goes_alone_too(
+    sidecar: Sidecar, conn: walnatsd.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_gathering, "MAX_BYTES", 1000)
+    await together(conn, *range(3))
+    await asyncio.gather(*(conn.emit(COUNT, n, headers={"large": "x" * 2000}) for n in range(3)))
+    assert len(sidecar.stored) == 6
 
 
 async def test_a_large_payload_goes_alone(sidecar: Sidecar, conn: walnatsd.Connection) -> None:

@@ -80,7 +80,7 @@ async def call_told(
         await asyncio.sleep(min(pause_s, max(deadline - now(), 0)))
         pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
     raise UnavailableError(
-        f"no answer from the sidecar within {timeout_s:g} s", SIDECAR_UNAVAILABLE, uid=uid, maybe_stored=under_way
+        f"no answer from the sidecar within {timeout_s:.3g} s", SIDECAR_UNAVAILABLE, uid=uid, maybe_stored=under_way
     )
 
 

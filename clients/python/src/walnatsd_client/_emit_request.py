@@ -51,6 +51,9 @@ def emit_request(
 
 
 def _all_headers(headers: Mapping[str, str], meta: CloudEvent | None) -> Mapping[str, str]:
+    for name, value in headers.items():
+        if not all(isinstance(each, str) for each in (name, value)):
+            raise TypeError(f"headers are texts; {name!r}: {value!r} is not")  # protobuf doesn't say which
     if meta is None:
         return headers
     attributes = meta.headers()

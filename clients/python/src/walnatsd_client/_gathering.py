@@ -19,6 +19,8 @@ MAX_CALLS = 2
 way. More or fewer measured the same or worse."""
 LONGEST_WAIT_S = 0.005
 """But they gather no longer than this: an answer that takes its time waits for NATS, and must not hold others up."""
+MAX_UNDER_WAY = 5 * MAX_ITEMS
+"""So many emits of a lane at most: half of what a sidecar takes at once unless told otherwise."""
 MANY_LANES = 100
 """Idle lanes are forgotten beyond this number; a caller may use another timeout for every emit."""
 
@@ -66,11 +68,12 @@ class Gathering:
 class _Waiting:
     """An emit whose caller waits for its answer."""
 
-    __slots__ = ("answer", "request")
+    __slots__ = ("answer", "deadline", "request")
 
-    def __init__(self, request: Request, answer: "asyncio.Future[Response]") -> None:
+    def __init__(self, request: Request, answer: "asyncio.Future[Response]", deadline: float) -> None:
         self.request = request
         self.answer = answer
+        self.deadline = deadline
 
     def fail(self, error: Exception) -> None:
         if not self.answer.done():
@@ -87,45 +90,58 @@ class _Lane:
         self._loop = asyncio.get_running_loop()
         self._gathered: deque[_Waiting] = deque()
         self._departure: asyncio.Handle | None = None
-        self._under_way = 0
-        self._carriers: set[asyncio.Task[None]] = set()
+        self._calls = 0
+        self._emits = 0
+        self._carriers: dict[asyncio.Task[None], list[_Waiting]] = {}
         self._crowded = False
         """The last to depart were several."""
 
     @property
     def is_idle(self) -> bool:
-        return not self._gathered and not self._under_way
+        return not self._gathered and not self._calls
 
     async def emit(self, request: Request) -> Response:
         if self.is_idle and not self._crowded:
             # The lone call: as if there were no gathering.
-            self._under_way += 1
+            self._calls += 1
+            self._emits += 1
             try:
-                return await self._send(request)
+                return await self._send(request, self._timeout_s)
             finally:
-                self._arrive()
-        waiting = _Waiting(request, self._loop.create_future())
+                self._arrive(1)
+        waiting = _Waiting(request, self._loop.create_future(), self._loop.time() + self._timeout_s)
         self._gathered.append(waiting)
         if self._departure is None:
             # At the end of this turn of the loop: whoever is to emit in the same turn travels along.
             self._departure = (
-                self._loop.call_soon(self._depart)
-                if self._under_way < MAX_CALLS
-                else self._loop.call_later(LONGEST_WAIT_S, self._depart)
+                self._loop.call_soon(self._depart, MAX_CALLS)
+                if self._calls < MAX_CALLS
+                else self._loop.call_later(LONGEST_WAIT_S, self._depart_overdue)
             )
         return await waiting.answer
 
-    def _depart(self) -> None:
-        """Send all that is gathered."""
-        if self._departure is not None:
-            self._departure.cancel()
-            self._departure = None
-        while batch := self._take():
+    def _depart_overdue(self) -> None:
+        """Send one more batch than there should be under way: what is under way takes long."""
+        while self._gathered and self._gathered[0].deadline <= self._loop.time():
+            self._gathered.popleft().fail(
+                UnavailableError(f"no answer from the sidecar within {self._timeout_s:g} s", SIDECAR_UNAVAILABLE)
+            )
+        self._depart(self._calls + 1)
+
+    def _depart(self, most_calls: int) -> None:
+        """Send what is gathered, as far as there are not more calls under way then."""
+        self._departure = None
+        while self._calls < most_calls and self._emits < MAX_UNDER_WAY and (batch := self._take()):
             self._crowded = len(batch) > 1
-            self._under_way += 1
+            self._calls += 1
+            self._emits += len(batch)
             carrier = self._loop.create_task(self._carry(batch), name=f"emit/{batch[0].request.event}")
-            self._carriers.add(carrier)
-            carrier.add_done_callback(self._carriers.discard)
+            self._carriers[carrier] = batch
+            _end_when_all_are_gone(carrier, batch)
+            carrier.add_done_callback(self._finish)
+        if self._gathered:
+            # So ten thousand emits at once are a stream of batches, and not too much for the sidecar.
+            self._departure = self._loop.call_later(LONGEST_WAIT_S, self._depart_overdue)
 
     def _take(self) -> list[_Waiting]:
         """Take the next batch; empty where nothing is left."""
@@ -133,59 +149,48 @@ class _Lane:
         size = 0
         while self._gathered and len(batch) < MAX_ITEMS:
             size += self._gathered[0].request.ByteSize()
-            if size > MAX_BYTES:
+            if batch and size > MAX_BYTES:
                 break
             waiting = self._gathered.popleft()
             if not waiting.answer.done():  # else it was cancelled
                 batch.append(waiting)
         return batch
 
-    def _arrive(self) -> None:
-        self._under_way -= 1
+    def _finish(self, carrier: asyncio.Task[None]) -> None:
+        batch = self._carriers.pop(carrier)
+        for waiting in batch:
+            waiting.fail(_closed(maybe_stored=True))  # the carrier was cancelled; else all have their answers
+        self._arrive(len(batch))
+
+    def _arrive(self, emits: int) -> None:
+        self._calls -= 1
+        self._emits -= emits
         if self._gathered:
             if self._departure is not None:
                 self._departure.cancel()
-            self._departure = self._loop.call_soon(self._depart)  # not now: who has the answer may emit again
+            # not now: who has an answer may emit again
+            self._departure = self._loop.call_soon(self._depart, MAX_CALLS)
 
     async def _carry(self, batch: list[_Waiting]) -> None:
-        """Send a batch and hand its answers out, come what may."""
-        self._end_when_all_are_gone(batch)
+        """Send a batch and hand its answers out."""
+        timeout_s = batch[0].deadline - self._loop.time()
         try:
             if len(batch) == 1:
-                answer = await self._send(batch[0].request)
+                answer = await self._send(batch[0].request, timeout_s)
                 if not batch[0].answer.done():
                     batch[0].answer.set_result(answer)
             else:
-                await self._send_together(batch)
-        except asyncio.CancelledError:
-            for waiting in batch:
-                waiting.fail(_closed(maybe_stored=True))
-            raise
+                await self._send_together(batch, timeout_s)
         except Exception as error:  # noqa: BLE001 - it is raised in each of those who wait
             for waiting in batch:
                 waiting.fail(error)
-        finally:
-            self._arrive()
 
-    def _end_when_all_are_gone(self, batch: list[_Waiting]) -> None:
-        carrier = asyncio.current_task()
-        assert carrier is not None
+    async def _send(self, request: Request, timeout_s: float) -> Response:
+        return await call(self._channel, self._events.Emit, request, timeout_s=timeout_s, uid=request.uid)
 
-        def look(answer: "asyncio.Future[Response]") -> None:
-            if answer.cancelled() and all(waiting.answer.cancelled() for waiting in batch):
-                carrier.cancel()
-
-        for waiting in batch:
-            waiting.answer.add_done_callback(look)
-
-    async def _send(self, request: Request) -> Response:
-        return await call(self._channel, self._events.Emit, request, timeout_s=self._timeout_s, uid=request.uid)
-
-    async def _send_together(self, batch: list[_Waiting]) -> None:
+    async def _send_together(self, batch: list[_Waiting], timeout_s: float) -> None:
         request = events_pb2.EmitBatchRequest(items=[waiting.request for waiting in batch])
-        answer, tried_before = await call_told(
-            self._channel, self._events.EmitBatch, request, timeout_s=self._timeout_s
-        )
+        answer, tried_before = await call_told(self._channel, self._events.EmitBatch, request, timeout_s=timeout_s)
         if len(answer.items) != len(batch):
             raise WalnatsdError(
                 f"the sidecar gave {len(answer.items)} results for {len(batch)} emits", "INTERNAL", maybe_stored=True
@@ -206,10 +211,20 @@ class _Lane:
             self._departure = None
         while self._gathered:
             self._gathered.popleft().fail(_closed(maybe_stored=False))
-        for carrier in self._carriers:
+        carriers = list(self._carriers)
+        for carrier in carriers:
             carrier.cancel()
-        if self._carriers:
-            await asyncio.wait(self._carriers)
+        if carriers:
+            await asyncio.wait(carriers)
+
+
+def _end_when_all_are_gone(carrier: asyncio.Task[None], batch: list[_Waiting]) -> None:
+    def look(answer: "asyncio.Future[Response]") -> None:
+        if answer.cancelled() and all(waiting.answer.cancelled() for waiting in batch):
+            carrier.cancel()
+
+    for waiting in batch:
+        waiting.answer.add_done_callback(look)
 
 
 def _closed(*, maybe_stored: bool) -> UnavailableError:

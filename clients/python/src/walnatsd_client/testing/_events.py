@@ -213,6 +213,8 @@ class Events:
         match request.WhichOneof("when"):
             case "delay":
                 wait_s = request.delay.ToNanoseconds() / 1e9
+                if wait_s < 0:
+                    raise Refusal("INVALID_TIME", f"delay is not below zero; this one is {wait_s:g}", uid=uid)
             case "deliver_at":
                 wait_s = request.deliver_at.ToNanoseconds() / 1e9 - self._clock.wall()
             case _:
