@@ -66,7 +66,6 @@ async def test_a_delayed_emit_is_handled_when_it_is_due_and_not_before(version, 
         headers = {"ce-type": "count", "walnats-header-X-Team": "print"}
         answer = await sidecar.try_emit("counts", "7", uid="one", delay="1200ms", trace_id="t", headers=headers)
         assert answer == (202, receipt("one"))
-        assert await in_stream(nats) == 1
         await receiver.wait_for(1)
         await until(lambda: _nothing_waits(nats))
         metrics = await sidecar.metrics()
@@ -158,7 +157,7 @@ async def test_the_first_emit_of_a_uid_stays_and_a_second_one_is_a_duplicate_of_
     events = [{"name": "counts"}, {"name": "others"}]
     async with running(config(nats, receiver, events=events)) as sidecar:
         before = time.time()
-        assert (await sidecar.try_emit("counts", "first", uid="one", delay="600ms"))[0] == 202
+        assert (await sidecar.try_emit("counts", "first", uid="one", delay="3s"))[0] == 202
         again = await sidecar.try_emit("counts", "second", uid="one", delay="1h")
         assert again == (200, receipt("one", duplicate=True))
         other = await sidecar.try_emit("others", "other", uid="one", delay="1h")
@@ -203,8 +202,8 @@ async def test_it_goes_to_the_actors_that_the_event_has_when_it_is_due(nats) -> 
 async def test_codecs_are_applied_when_it_is_emitted_and_undone_for_the_actor(nats, receiver) -> None:
     events = [{"name": "counts", "codecs": [{"gzip": {}}]}]
     async with running(config(nats, receiver, events=events)) as sidecar:
-        await sidecar.try_emit("counts", "7" * 1000, delay="1s")
-        [(payload, _)] = await stored(nats, "walnatsd")
+        await sidecar.try_emit("counts", "7" * 1000, delay="3s")
+        [(payload, _)] = await stored(nats, "walnatsd")  # it waits there
         assert gzip.decompress(payload) == b"7" * 1000
         await receiver.wait_for(1)
     assert receiver.bodies == [b"7" * 1000]
