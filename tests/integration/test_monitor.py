@@ -17,7 +17,6 @@ from support.grpc_calls import Stubs, refused, stubs
 from support.proxy import proxy
 from support.waiting import until
 from walnatsd.monitor import feeds
-from walnatsd.monitor.watcher import MAX_MESSAGES
 from walnatsd.servers import grpc_monitor, http_monitor
 from walnatsd.v1 import events_pb2, message_pb2
 
@@ -243,7 +242,7 @@ async def test_a_slow_watcher_over_grpc_is_dropped_with_a_word_and_emits_go_on(n
     async with running(config(nats.url)) as sidecar, stubs(sidecar.grpc) as both, monitoring(both, "counts") as call:
         payload = b"x" * 10_000
         for _ in range(3):
-            await _emit_many(both, payload, MAX_MESSAGES)
+            await _emit_many(both, payload, 1000)
         told = await ending(call)
         assert (told.code, told.reason) == ("RESOURCE_EXHAUSTED", "NOT_READING")
         assert "too slow" in told.message or "has not read" in told.message
@@ -269,7 +268,7 @@ async def test_a_watcher_over_grpc_that_never_reads_is_dropped_and_does_not_hold
 async def test_a_slow_watcher_over_http_hears_why_it_is_dropped(nats) -> None:
     async with running(config(nats.url)) as sidecar, stubs(sidecar.grpc) as both, watching(sidecar, "counts") as feed:
         for _ in range(4):
-            await _emit_many(both, b"x" * 10_000, MAX_MESSAGES)
+            await _emit_many(both, b"x" * 10_000, 1000)
         name, data = await feed.next()
         while name == "message":
             name, data = await feed.next()

@@ -9,7 +9,7 @@ from walnatsd.model.message import Message
 from walnatsd.model.refusal import Reason, Refusal
 from walnatsd.payload.codecs import CodecError, Codecs
 
-MAX_MESSAGES = 1000
+MAX_MESSAGES = 10_000
 MAX_BYTES = 8 << 20
 """What may wait for a watcher. Who lets more come is dropped."""
 
