@@ -18,6 +18,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from marshmallow import Schema
 
 import walnatsd_client as walnatsd
+from walnatsd_client import testing
 
 
 @dataclass
@@ -115,6 +116,24 @@ async def main() -> None:
         await conn.request(WORDS, ["a"])  # wrong: arg-type
         receipt.sequence = 2  # wrong: misc
     walnatsd.current_delivery().attempt = 3  # wrong: misc
+    async with testing.connect(ACTOR) as memory:
+        assert_type(memory.emitted(PARCEL)[0].message, Parcel)
+        assert_type(memory.dead_letters(ACTOR), tuple[testing.DeadLetter, ...])
+        as_real: walnatsd.Connection = memory
+        await as_real.emit(COUNT, 1)
+        await memory.emit(COUNT, "x")  # wrong: misc
+        memory.emitted(ACTOR)  # wrong: arg-type
+
+
+def blocking() -> None:
+    with walnatsd.connect_sync() as conn:
+        conn.register(COUNT, ACTOR)
+        assert_type(conn.emit(COUNT, 1), walnatsd.Receipt)
+        assert_type(conn.request(WORDS.with_response(int), ["a"]), int)
+        conn.emit(COUNT, "x")  # wrong: misc
+        conn.listen(ACTOR)  # wrong: attr-defined
+    with testing.connect_sync(ACTOR) as memory:
+        assert_type(memory.emitted(COUNT)[0].message, int)
 """
 
 

@@ -265,7 +265,9 @@ class Actors:
         self, requests: AsyncIterator[actors_pb2.ListenRequest]
     ) -> AsyncIterator[actors_pb2.ListenResponse]:
         """Serve one actor."""
-        first = await anext(requests)
+        first = await anext(requests, None)
+        if first is None:
+            return
         if not first.HasField("subscribe"):
             raise Refusal("INVALID_REQUEST", "the first message of a stream must be subscribe")
         name = (first.subscribe.event, first.subscribe.actor)

@@ -140,7 +140,10 @@ class MemoryConnection(Connection):
         )
 
     async def settle(self) -> None:
-        """Wait until no handler runs, and none would be called without more time passing."""
+        """Wait until no handler runs, and none would be called without more time passing.
+
+        Messages of actors that nobody serves are not waited for.
+        """
         await self._sidecar.settle()
 
     async def advance(self, seconds: float) -> None:
