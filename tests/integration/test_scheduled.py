@@ -91,6 +91,19 @@ async def test_a_list_comes_in_pages(nats) -> None:
     assert pages == [["a", "b"], ["c", "d"], ["e"]]
 
 
+async def test_a_page_of_large_messages_ends_early(nats) -> None:
+    names = [f"u{number:02}" for number in range(20)]
+    async with running(config(nats)) as sidecar:
+        for uid in names:
+            status, _ = await sidecar.try_emit("counts", b"x" * (900 << 10), uid=uid, delay=FAR)
+            assert status == 202
+        _, first = await scheduled(sidecar, "counts", limit=50)
+        _, rest = await scheduled(sidecar, "counts", limit=50, cursor=first["next_cursor"])
+    assert [item["uid"] for item in [*first["items"], *rest["items"]]] == names
+    assert 0 < len(rest["items"]) < len(first["items"])
+    assert rest["next_cursor"] is None
+
+
 async def test_grpc_lists_and_cancels_as_http_does(nats) -> None:
     async with running(config(nats)) as sidecar, stubs(sidecar.grpc) as calls:
         instant = in_a_month()

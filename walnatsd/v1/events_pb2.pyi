@@ -287,14 +287,16 @@ class EmitRequest(_message.Message):
     trace_id: _builtins.str
     """Trace id handed to the actors."""
     expected_last_sequence: _builtins.int
-    """Store only if this is the sequence of the stream's last message; otherwise ABORTED, nothing stored."""
+    """Store only if this is the sequence of the stream's last message; otherwise ABORTED, nothing stored. Not with delay or
+    deliver_at.
+    """
     @_builtins.property
     def delay(self) -> _duration_pb2.Duration:
-        """After this time."""
+        """After this time, counted from when the sidecar takes the emit; at most 365 days."""
 
     @_builtins.property
     def deliver_at(self) -> _timestamp_pb2.Timestamp:
-        """At this time."""
+        """At this time, at most 365 days ahead; now where it has passed."""
 
     @_builtins.property
     def headers(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
@@ -347,7 +349,7 @@ class EmitResponse(_message.Message):
     sequence: _builtins.int
     """Position in the stream."""
     duplicate: _builtins.bool
-    """The uid was stored before, within the duplicate window; nothing was stored now."""
+    """The uid was stored before, within the duplicate window, or is scheduled; nothing was stored now."""
     scheduled: _builtins.bool
     """Stored as a schedule; there is no sequence yet."""
     spooled: _builtins.bool
@@ -633,7 +635,7 @@ class Scheduled(_message.Message):
     """Its uid."""
     @_builtins.property
     def deliver_at(self) -> _timestamp_pb2.Timestamp:
-        """When it is due."""
+        """When it is due; past where it can't be stored in the event's stream."""
 
     def __init__(
         self,
@@ -684,7 +686,7 @@ class CancelScheduledResponse(_message.Message):
 
     CANCELLED_FIELD_NUMBER: _builtins.int
     cancelled: _builtins.bool
-    """There was one and it is cancelled now."""
+    """There was one and it is cancelled now. One that is due is on its way and is not."""
     def __init__(
         self,
         *,
