@@ -60,20 +60,20 @@ async def test_the_server_fires_when_the_wall_time_is_selected_also_where_it_jum
     Where half an hour is left out or comes twice, as on Lord Howe Island alone, nats-server 2.15 takes the rest of an hour
     that is selected for the whole of it; that is not asked for here.
     """
-    change_at = (int(time.time()) + 12) // 60 * 60 + 60
-    before_s = 3600 * 5 - change_at % 3600
-    zones = {
-        name: write_zone(tmp_path / "zones", name, before_s=before_s, after_s=before_s + shift_s, change_at=change_at)
-        for name, shift_s in SHIFTS.items()
-    }
     monkeypatch.setenv("ZONEINFO", str(tmp_path / "zones"))
-    cases = [
-        (name, cron.parse(f"57,58,0,1,3 * {hours} * * *"))
-        for name, zone in zones.items()
-        for hours in ("*", *(str(dt.datetime.fromtimestamp(at, zone).hour) for at in (change_at - 1, change_at)))
-        if hours == "*" or "Half" not in name
-    ]
     async with nats_server(tmp_path / "nats") as server, parts_on(server) as (parts, _):
+        change_at = (int(time.time()) + 8) // 60 * 60 + 60
+        before_s = 3600 * 5 - change_at % 3600
+        zones = {
+            name: write_zone(tmp_path / "zones", name, before_s=before_s, after_s=before_s + by_s, change_at=change_at)
+            for name, by_s in SHIFTS.items()
+        }
+        cases = [
+            (name, cron.parse(f"57,58,0,1,3 * {hours} * * *"))
+            for name, zone in zones.items()
+            for hours in ("*", *(str(dt.datetime.fromtimestamp(at, zone).hour) for at in (change_at - 1, change_at)))
+            if hours == "*" or "Half" not in name
+        ]
         async with server.jetstream() as jetstream:
             for number, (name, expression) in enumerate(cases):
                 header = {"Nats-Schedule": expression.spelled_out, "Nats-Schedule-Time-Zone": name}
@@ -81,7 +81,6 @@ async def test_the_server_fires_when_the_wall_time_is_selected_also_where_it_jum
                     f"walnatsd.schedule.{number}", headers={"Nats-Schedule-Target": f"walnatsd.due.{number}"} | header
                 )
         begin, end = int(time.time()) + 1, change_at + 4
-        assert begin < change_at - 4, "the server took too long to start"
         await until(lambda: time.time() > end + 1, timeout_s=90)
         found = [each for each in await fired(parts) if begin < int(each.stored_at) < end]
     for number, (name, expression) in enumerate(cases):

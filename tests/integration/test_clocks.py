@@ -3,6 +3,7 @@
 import asyncio
 import datetime as dt
 import gzip
+import json
 import signal
 import sys
 import time
@@ -16,8 +17,9 @@ from support.admin import admin, event_status
 from support.clocks import DUE, SCHEDULES, declare_as, last_sequence, purge, schedule, subjects, tick_of
 from support.daemon import config_text, process, running
 from support.nats_server import NatsServer, binary_of, nats_server
-from support.receiver import Receiver
+from support.receiver import Receiver, answers
 from support.waiting import until
+from support.zones import write_zone
 from walnatsd.broker.embedded import find_binary
 from walnatsd.clocks import keeper
 
@@ -396,6 +398,23 @@ def heard(said: list[str], capsys: pytest.CaptureFixture[str], words: str) -> bo
     return words in "".join(said)
 
 
+async def test_reloads_in_quick_succession_leave_what_was_declared_last(nats, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(keeper, "PERIOD_S", 0.01)
+    file = tmp_path / "walnatsd.yaml"
+    file.write_text(config(nats))
+    declarations: list[list[dict[str, Any]]] = [[EVERY_SECOND | {"every": "90s"}], [], [EVERY_SECOND | {"every": "1h"}]]
+    async with running(file.read_text(), file=str(file)) as sidecar:
+        for number in range(30):
+            file.write_text(config(nats, None, *declarations[number % 3]))
+            assert (await admin(sidecar, "POST", "reload"))[0] == 200
+        await until(sidecar.is_ready)
+        await until(lambda: only_one(nats))
+        assert (await schedule(nats, "second-passed"))[1]["walnatsd-clock"] == "every 3600"
+        file.write_text(config(nats))
+        assert (await admin(sidecar, "POST", "reload"))[0] == 200
+        await until(lambda: has_no_clock(nats))
+
+
 async def test_nothing_is_created_changed_or_removed_where_the_config_forbids_it(nats, monkeypatch) -> None:
     monkeypatch.setattr(keeper, "PERIOD_S", 0.1)
 
@@ -500,6 +519,41 @@ async def names_the_version(sidecar: Any, version: str) -> bool:
         "clock of second.passed": f"clocks need nats-server 2.14 or newer, and this one is {version}; update it, or take the "
         "clock out of the file"
     }
+
+
+async def test_a_zone_that_nats_server_does_not_know_is_a_problem_of_the_clock(nats, tmp_path, monkeypatch) -> None:
+    write_zone(tmp_path, "Tests/Here", before_s=0, after_s=3600, change_at=1_700_000_000)
+    zoneinfo.reset_tzpath([str(tmp_path)])
+    try:
+        clock = {"event": "second.passed", "cron": "* * * * * *", "timezone": "Tests/Here"}
+        async with running(config(nats, None, clock), ready=False) as sidecar:
+            words = (
+                "the NATS server does not know the time zone 'Tests/Here': its machine or image needs a time zone database "
+                "(tzdata)"
+            )
+            await until(lambda: has_problem(sidecar, words))
+    finally:
+        zoneinfo.reset_tzpath()
+
+
+async def test_while_ticks_can_not_be_stored_one_of_them_waits(nats, receiver) -> None:
+    receiver.answer = answers(then=500)
+    event = {"limits": {"messages": 1, "when_full": "refuse"}}
+    text = config(nats, receiver, EVERY_SECOND, event=event, actor={"retry": {"delays": [0.1], "max_attempts": None}})
+    async with running(text) as sidecar:
+        await until(lambda: several(sidecar, "EVENT_FULL", 3), timeout_s=30)
+        async with nats.jetstream() as jetstream:
+            body = json.dumps({"subjects_filter": f"{DUE}>"}).encode()
+            state = (await jetstream._api_request("$JS.API.STREAM.INFO.walnatsd", body))["state"]
+        assert state.get("subjects", {}) in ({}, {f"{DUE}second-passed": 1})
+        receiver.answer = answers()
+        await until(lambda: several(sidecar, "stored", 3), timeout_s=30)
+    uids = [received.headers["walnats-uid"] for received in receiver.received if received.attempt == 1]
+    assert len(set(uids)) == len(uids)
+
+
+async def several(sidecar: Any, outcome: str, count: int) -> bool:
+    return await due(sidecar, outcome) >= count
 
 
 async def test_a_clock_ticks_once_the_server_is_new_enough(tmp_path, receiver, monkeypatch) -> None:

@@ -53,6 +53,19 @@ class ClockStatus:
     """How it differs in NATS from its declaration."""
 
 
+@dataclass(slots=True)
+class _Kept:
+    """What is known of a clock that is declared here."""
+
+    clock: Clock
+    wanted: Mapping[str, Schedule]
+    """Its schedules by subject."""
+    is_new: bool = True
+    """The declaration may be written over what differs."""
+    problem: str | None = "not registered in NATS yet"
+    drift: tuple[str, ...] = ()
+
+
 class Keeper:
     """Keeps the clocks of this sidecar's config file."""
 
@@ -88,17 +101,11 @@ class Keeper:
         self._health = health
         self._metrics = metrics
         self._clock = clock
-        self._declared: dict[str, Clock] = {}
+        self._kept: dict[str, _Kept] = {}
         """By the name of the event's stream."""
-        self._wanted: dict[str, Mapping[str, Schedule]] = {}
-        """Their schedules."""
-        self._new: set[str] = set()
-        """Of these, the ones whose declaration may be written over what differs."""
         self._gone: set[str] = set()
         """Streams of the clocks that a reload took out of the file."""
         self._is_first_look = True
-        self._drift: dict[str, tuple[str, ...]] = {}
-        self._problems: dict[str, str] = {}
         self._look = asyncio.Event()
 
     # ---- what is declared
@@ -110,19 +117,20 @@ class Keeper:
             clocks: The file's.
             events: The file's, which the clocks emit.
         """
-        declared = {clock.stream: clock for clock in clocks}
-        wanted = schedules_by_stream(declared.values(), events, self._owner)
-        for stream in self._declared.keys() - declared.keys():
-            self._gone.add(stream)
-            self._forget(self._declared[stream])
-        for stream, clock in declared.items():
-            if self._wanted.get(stream) != wanted[stream]:
-                self._new.add(stream)
-                self._problems[stream] = "not registered in NATS yet"
-                self._health.set_problem(part_of(clock), self._problems[stream])
-        self._gone -= declared.keys()
-        self._new &= declared.keys()
-        self._declared, self._wanted = declared, wanted
+        clocks = list(clocks)
+        wanted = schedules_by_stream(clocks, events, self._owner)
+        before, self._kept = self._kept, {}
+        for clock in clocks:
+            kept = before.pop(clock.stream, None)
+            if kept is None or kept.wanted != wanted[clock.stream]:
+                kept = _Kept(clock, wanted[clock.stream])
+                self._health.set_problem(part_of(clock), str(kept.problem))
+            kept.clock = clock  # it may say the same otherwise
+            self._kept[clock.stream] = kept
+        for kept in before.values():
+            self._note_drift(kept, ())
+            self._health.clear(part_of(kept.clock))
+        self._gone = (self._gone | before.keys()) - self._kept.keys()
         self._look.set()
 
     async def check(self, clocks: Iterable[Clock], events: Iterable[Event]) -> list[str]:
@@ -144,10 +152,10 @@ class Keeper:
 
     def status(self, event: str) -> ClockStatus | None:
         """Say how the clock of an event fares; None where none is declared."""
-        for stream, clock in self._declared.items():
-            if clock.event == event:
-                next_tick_at = clock.rhythm.after(int(self._clock()))
-                return ClockStatus(clock, next_tick_at, self._problems.get(stream), self._drift.get(stream, ()))
+        for kept in self._kept.values():
+            if kept.clock.event == event:
+                next_tick_at = kept.clock.rhythm.after(int(self._clock()))
+                return ClockStatus(kept.clock, next_tick_at, kept.problem, kept.drift)
         return None
 
     # ---- what is in NATS
@@ -172,47 +180,44 @@ class Keeper:
 
     async def _keep_all(self) -> None:
         if not self._route.has_schedules:
-            for clock in self._declared.values():
-                self._set_problem(clock, too_old(self._connection.server_version).message)
+            for kept in self._kept.values():
+                self._set_problem(kept, too_old(self._connection.server_version).message)
             return
-        if not (self._declared or self._gone or self._owner):
+        if not (self._kept or self._gone or self._owner):
             return
+        gone = set(self._gone)
         found = await self._schedules.all()
-        for stream, clock in list(self._declared.items()):
-            try:
-                await self._keep(clock, found.get(stream, {}))
-            except (Refusal, ApiError) as error:
-                self._set_problem(clock, str(error))
-            else:
-                self._problems.pop(stream, None)
-                self._health.clear(part_of(clock))
-        for stream in found.keys() - self._declared.keys():
-            if self._may_remove(stream, list(found[stream].values())):
+        for stream, kept in list(self._kept.items()):
+            if self._kept.get(stream) is kept:  # a reload may come in between
+                try:
+                    await self._keep(kept, found.get(stream, {}))
+                except (Refusal, ApiError) as error:
+                    self._set_problem(kept, str(error))
+        for stream, present in found.items():
+            if stream not in self._kept and self._may_remove(stream, list(present.values())):
                 await self._schedules.remove(stream)
                 _log.info("removed a clock that is not declared any more", stream=stream)
-        self._gone.clear()
+        self._gone -= gone
         self._is_first_look = False
 
-    async def _keep(self, clock: Clock, present: Mapping[str, Stored]) -> None:
+    async def _keep(self, kept: _Kept, present: Mapping[str, Stored]) -> None:
         """Bring the schedules of one clock to its declaration."""
-        is_new = clock.stream in self._new
+        clock, is_new = kept.clock, kept.is_new
         registered = await register_clock(
-            self._schedules,
-            clock,
-            self._wanted[clock.stream],
-            present,
-            self._manage,
-            owner=self._owner,
-            may_change=is_new,
+            self._schedules, clock, kept.wanted, present, self._manage, owner=self._owner, may_change=is_new
         )
         if registered is None:
             self._look.set()
             return
         if registered.created or registered.updated:
             self._say_written(clock, registered, is_new=is_new)
+        if self._kept.get(clock.stream) is not kept:
+            return  # declared anew, or no more, while it was written; the next look sees to that
         if not registered.drift:
-            self._new.discard(clock.stream)
-        self._note(clock, registered.drift)
+            kept.is_new = False
+        self._note_drift(kept, registered.drift)
+        kept.problem = None
+        self._health.clear(part_of(clock))
 
     def _may_remove(self, stream: str, present: list[Stored]) -> bool:
         owners = {owner_of(each.headers) for each in present}
@@ -229,12 +234,6 @@ class Keeper:
 
     # ---- telling
 
-    def _forget(self, clock: Clock) -> None:
-        self._note(clock, ())
-        self._drift.pop(clock.stream, None)
-        self._problems.pop(clock.stream, None)
-        self._health.clear(part_of(clock))
-
     def _say_written(self, clock: Clock, registered: Registered, *, is_new: bool) -> None:
         if not is_new:
             _log.error("somebody deleted the clock; registered it again", event_name=clock.event)
@@ -243,14 +242,14 @@ class Keeper:
         else:
             _log.info("updated the clock in NATS", event_name=clock.event, ticks=str(clock))
 
-    def _set_problem(self, clock: Clock, problem: str) -> None:
-        if self._problems.get(clock.stream) != problem:
-            self._problems[clock.stream] = problem
-            self._health.set_problem(part_of(clock), problem)
-            _log.error("the clock does not tick", event_name=clock.event, why=problem)
+    def _set_problem(self, kept: _Kept, problem: str) -> None:
+        if kept.problem != problem and self._kept.get(kept.clock.stream) is kept:
+            kept.problem = problem
+            self._health.set_problem(part_of(kept.clock), problem)
+            _log.error("the clock does not tick", event_name=kept.clock.event, why=problem)
 
-    def _note(self, clock: Clock, drift: tuple[str, ...]) -> None:
-        self._metrics.drift("clock", clock.event, "").set(len(drift))
-        if drift and drift != self._drift.get(clock.stream):
-            _log.warning("the clock in NATS is not as it is declared", event_name=clock.event, differs=list(drift))
-        self._drift[clock.stream] = drift
+    def _note_drift(self, kept: _Kept, drift: tuple[str, ...]) -> None:
+        self._metrics.drift("clock", kept.clock.event, "").set(len(drift))
+        if drift and drift != kept.drift:
+            _log.warning("the clock in NATS is not as it is declared", event_name=kept.clock.event, differs=list(drift))
+        kept.drift = drift
