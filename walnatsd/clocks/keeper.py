@@ -45,8 +45,8 @@ class ClockStatus:
     """A clock that is declared here."""
 
     clock: Clock
-    next_tick_at: int
-    """Seconds since the epoch."""
+    next_tick_at: int | None
+    """Seconds since the epoch; None where it does not tick as it is declared."""
     problem: str | None
     """Why it does not tick."""
     drift: tuple[str, ...]
@@ -154,7 +154,8 @@ class Keeper:
         """Say how the clock of an event fares; None where none is declared."""
         for kept in self._kept.values():
             if kept.clock.event == event:
-                next_tick_at = kept.clock.rhythm.after(int(self._clock()))
+                ticks = kept.problem is None and not kept.drift
+                next_tick_at = kept.clock.rhythm.after(int(self._clock())) if ticks else None
                 return ClockStatus(kept.clock, next_tick_at, kept.problem, kept.drift)
         return None
 

@@ -315,7 +315,7 @@ SCHEMAS: Mapping[str, Schema] = {
             "every": {**_MAYBE_SECONDS, "description": "Its period; null where it has a cron expression."},
             "cron": _MAYBE_TEXT,
             "timezone": _TEXT,
-            "next_tick_at": _TIME,
+            "next_tick_at": {**_MAYBE_TIME, "description": "null: it does not tick as it is declared."},
             "problem": {**_MAYBE_TEXT, "description": "Why it does not tick."},
             "drift": {**_NAMES, "description": "How it differs in NATS from its declaration."},
         }

@@ -106,7 +106,7 @@ def _clock(status: ClockStatus) -> dict[str, Any]:
         "every": clock.every,
         "cron": clock.cron,
         "timezone": clock.timezone,
-        "next_tick_at": rfc3339(status.next_tick_at),
+        "next_tick_at": rfc3339(status.next_tick_at) if status.next_tick_at is not None else None,
         "problem": status.problem,
         "drift": status.drift,
     }
