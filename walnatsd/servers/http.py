@@ -7,7 +7,6 @@ from walnatsd.api.events import MAX_BATCH_ITEMS, Events
 from walnatsd.emit.calls import Answer
 from walnatsd.emit.request import EmitRequest, Receipt
 from walnatsd.model.refusal import Reason, Refusal
-from walnatsd.model.units import parse_duration
 from walnatsd.payload.cloudevents import PREFIX, encoded, in_ascii
 from walnatsd.payload.event_json import BATCH_TYPE, STRUCTURED_TYPE, parse, take_apart
 from walnatsd.servers.answers import json_answer
@@ -18,7 +17,7 @@ from walnatsd.servers.openapi import serve_description
 from walnatsd.servers.operations import serve
 from walnatsd.servers.presence import while_connected
 from walnatsd.servers.scheduled import serve_scheduled
-from walnatsd.servers.times import read_delay, read_instant
+from walnatsd.servers.times import read_duration, read_instant
 
 MAX_BODY_BYTES = 64 << 20
 """The server's own limit; NATS' max_payload is usually far below and gives the better error."""
@@ -88,7 +87,7 @@ async def read_emit(request: web.Request) -> EmitRequest:
         uid=uid,
         trace_id=query.get("trace_id", ""),
         headers=headers,
-        delay_s=read_delay(query["delay"], uid) if "delay" in query else None,
+        delay_s=read_duration("delay", query["delay"], uid) if "delay" in query else None,
         deliver_at=read_instant(query["deliver_at"], uid) if "deliver_at" in query else None,
         expected_last_sequence=_sequence(query.get("expected_last_sequence")),
     )
@@ -205,10 +204,7 @@ def _timeout_s(request: web.Request) -> float | None:
     text = request.query.get("timeout")
     if text is None:
         return None
-    try:
-        return float(str(parse_duration(text)))
-    except ValueError as error:
-        raise Refusal(Reason.INVALID_TIME, f"timeout: {error}, not {text[:100]!r}") from None
+    return read_duration("timeout", text)
 
 
 def _answer_headers(answer: Answer) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""When a message is handed to actors, as callers write it."""
+"""Durations and times, as callers write them."""
 
 import datetime as dt
 import math
@@ -31,8 +31,8 @@ def instant_s(timestamp: Timestamp) -> float:
     return float(timestamp.seconds + timestamp.nanos / _NANOSECONDS)
 
 
-def read_delay(text: str, uid: str) -> float:
-    """Read a delay as people write it, in seconds.
+def read_duration(name: str, text: str, uid: str = "") -> float:
+    """Read a parameter that is a duration as people write it, in seconds.
 
     Raises:
         Refusal: INVALID_TIME.
@@ -40,7 +40,7 @@ def read_delay(text: str, uid: str) -> float:
     try:
         return float(parse_duration(text))  # type: ignore[arg-type]  # of text it makes a number
     except ValueError as error:
-        raise Refusal(Reason.INVALID_TIME, f"delay: {error}; this one is {text[:50]!r}", uid=uid) from None
+        raise Refusal(Reason.INVALID_TIME, f"{name}: {error}; this one is {text[:50]!r}", uid=uid) from None
 
 
 def read_instant(text: str, uid: str) -> float:
