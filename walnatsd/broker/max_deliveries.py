@@ -72,18 +72,7 @@ async def register(jetstream: JetStream, *, replicas: int) -> None:
             "num_replicas": replicas,
         },
     )
-    config = {
-        "durable_name": CONSUMER,
-        "name": CONSUMER,
-        "ack_policy": "explicit",
-        "deliver_policy": "all",
-        "replay_policy": "instant",
-        "ack_wait": to_ns(ACK_WAIT_S),
-        "max_ack_pending": -1,
-        "max_deliver": UNLIMITED,
-        "num_replicas": 0,
-    }
-    await jetstream.request(f"CONSUMER.CREATE.{STREAM}.{CONSUMER}", {"stream_name": STREAM, "config": config})
+    await own_streams.register_consumer(jetstream, STREAM, CONSUMER, ack_wait_ns=to_ns(ACK_WAIT_S))
 
 
 async def stuck_message(jetstream: JetStream, advisory: Advisory, event: str) -> Message | None:

@@ -83,6 +83,34 @@ async def register(jetstream: JetStream, wanted: Mapping[str, Any]) -> Mapping[s
         return present
 
 
+async def register_consumer(jetstream: JetStream, stream: str, name: str, *, ack_wait_ns: int, **more: Any) -> None:
+    """Create a durable consumer on a stream of our own, or bring it up to date. What waits in it is never given up.
+
+    Args:
+        jetstream: The API.
+        stream: Name of the stream.
+        name: Name of the consumer.
+        ack_wait_ns: How long a message may be in somebody's hands before it is handed over again.
+        more: Other keys of its config, as the API has them.
+
+    Raises:
+        BrokerError: NATS did not answer, or does not accept it.
+    """
+    config = {
+        "durable_name": name,
+        "name": name,
+        "ack_policy": "explicit",
+        "deliver_policy": "all",
+        "replay_policy": "instant",
+        "ack_wait": ack_wait_ns,
+        "max_ack_pending": -1,
+        "max_deliver": -1,
+        "num_replicas": 0,
+        **more,
+    }
+    await jetstream.request(f"CONSUMER.CREATE.{stream}.{name}", {"stream_name": stream, "config": config})
+
+
 def _lacking(wanted: Mapping[str, Any], present: Mapping[str, Any]) -> dict[str, Any]:
     lacking: dict[str, Any] = {
         key: True for key, value in wanted.items() if key.startswith("allow_") and value and not present.get(key)

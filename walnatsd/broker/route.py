@@ -10,6 +10,7 @@ every few seconds which consumers there are, with one request for all actors.
 """
 
 import asyncio
+import functools
 import hashlib
 import random
 import time
@@ -162,29 +163,22 @@ class Route:
                 Reason.CONFLICT, f"the stream {stream!r} has no consumer {consumer!r}; register the actor first"
             )
         name = consumer_name(stream, consumer)
-        config = {
-            "durable_name": name,
-            "name": name,
+        more = {
             "description": f"Messages for the actor {consumer} of {stream} only.",
             "filter_subject": f"{ROUTES}{stream}.{consumer}",
-            "ack_policy": "explicit",
-            "deliver_policy": "all",
-            "replay_policy": "instant",
-            "ack_wait": info["config"]["ack_wait"],
-            "max_ack_pending": -1,
-            "max_deliver": -1,
-            "num_replicas": 0,
         }
         if info.get("paused"):
-            config["pause_until"] = info["config"]["pause_until"]
-        body = {"stream_name": WORK, "config": config}
+            more["pause_until"] = info["config"]["pause_until"]
+        register = functools.partial(
+            own_streams.register_consumer, self._jetstream, WORK, name, ack_wait_ns=info["config"]["ack_wait"], **more
+        )
         try:
-            await self._jetstream.request(f"CONSUMER.CREATE.{WORK}.{name}", body)
+            await register()
         except ApiError as error:
             if error.err_code != STREAM_NOT_FOUND:
                 raise
             await self.register()
-            await self._jetstream.request(f"CONSUMER.CREATE.{WORK}.{name}", body)
+            await register()
         self._open.add(name)
         self._learn({name})
 

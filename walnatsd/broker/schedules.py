@@ -18,6 +18,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from walnatsd.broker import own_streams
 from walnatsd.broker.envelope import DUE_AT, EVENT, put_back, set_aside
 from walnatsd.broker.errors import STREAM_NOT_FOUND, ApiError
 from walnatsd.broker.inspection import Stored, stored_message
@@ -224,20 +225,14 @@ async def register_due_consumer(jetstream: JetStream) -> None:
     Raises:
         BrokerError: NATS did not answer, or does not accept it.
     """
-    config = {
-        "durable_name": DUE_CONSUMER,
-        "name": DUE_CONSUMER,
-        "description": "What is due, to be stored in the stream of its event.",
-        "filter_subject": f"{DUE}>",
-        "ack_policy": "explicit",
-        "deliver_policy": "all",
-        "replay_policy": "instant",
-        "ack_wait": to_ns(DUE_ACK_WAIT_S),
-        "max_ack_pending": -1,
-        "max_deliver": -1,
-        "num_replicas": 0,
-    }
-    await jetstream.request(f"CONSUMER.CREATE.{WORK}.{DUE_CONSUMER}", {"stream_name": WORK, "config": config})
+    await own_streams.register_consumer(
+        jetstream,
+        WORK,
+        DUE_CONSUMER,
+        ack_wait_ns=to_ns(DUE_ACK_WAIT_S),
+        description="What is due, to be stored in the stream of its event.",
+        filter_subject=f"{DUE}>",
+    )
 
 
 def read_due(message: Message) -> DueMessage:
