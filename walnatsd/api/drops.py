@@ -42,9 +42,12 @@ class Drops:
         """Hear of messages that were handed over and dropped, while the body runs."""
         await self._connection.wait_connected()
         subscription = await self._connection.attach(drops.ADVISORIES, self._receive)
+        # a server that was killed may have forgotten its last hand-overs, which would look like drops
+        forget = self._connection.on_change(lambda _connected: self._standings.clear())
         try:
             yield
         finally:
+            forget()
             await self._connection.detach(subscription)
 
     def _receive(self, frame: Frame) -> None:

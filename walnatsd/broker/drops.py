@@ -38,7 +38,7 @@ def standing(consumer: ConsumerState, first_sequence: int) -> Standing:
 
 
 def dropped_between(before: Standing, after: Standing) -> int:
-    """Count messages that were let go before they were handed over. Never too many.
+    """Count messages that were let go before they were handed over. Not too many, as long as the server forgets nothing.
 
     Each step through the stream is either a hand-over or a message that is gone. Repeated hand-overs are no steps, and
     hide as many drops.
