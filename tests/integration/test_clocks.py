@@ -558,13 +558,14 @@ async def several(sidecar: Any, outcome: str, count: int) -> bool:
     return await due(sidecar, outcome) >= count
 
 
-async def test_a_clock_ticks_once_the_server_is_new_enough(tmp_path, receiver, monkeypatch) -> None:
+@pytest.mark.parametrize("version", ["2.12.8", "2.10.26"])
+async def test_a_clock_ticks_once_the_server_is_new_enough(version: str, tmp_path, receiver, monkeypatch) -> None:
     monkeypatch.setattr(keeper, "PERIOD_S", 0.1)
     async with (
-        nats_server(tmp_path / "nats", binary=binary_of("2.12.8")) as nats,
+        nats_server(tmp_path / "nats", binary=binary_of(version)) as nats,
         running(config(nats, receiver, EVERY_SECOND), ready=False) as sidecar,
     ):
-        await until(lambda: names_the_version(sidecar, "2.12.8"))
+        await until(lambda: names_the_version(sidecar, version))
         await nats.stop()
         nats._binary = find_binary()
         await nats.start()

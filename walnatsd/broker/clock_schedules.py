@@ -20,7 +20,7 @@ from walnatsd.broker.envelope import EVENT, OWN
 from walnatsd.broker.errors import STREAM_NOT_FOUND, ApiError
 from walnatsd.broker.inspection import Stored
 from walnatsd.broker.jetstream import JetStream
-from walnatsd.broker.own_streams import DUE, SCHEDULES, WORK
+from walnatsd.broker.own_streams import DUE, SCHEDULES, WORK, purge
 from walnatsd.broker.wire import head_of
 from walnatsd.model import cron, headers
 from walnatsd.model.clock import Clock
@@ -211,16 +211,12 @@ class ClockSchedules:
         Raises:
             BrokerError: NATS did not answer.
         """
-        await self.remove_schedule(f"{SCHEDULES}{PLACE}.{stream}.*")
-        await self.remove_schedule(f"{DUE}{PLACE}.{stream}")
+        await purge(self._jetstream, f"{SCHEDULES}{PLACE}.{stream}.*")
+        await purge(self._jetstream, f"{DUE}{PLACE}.{stream}")
 
     async def remove_schedule(self, subject: str) -> None:
-        """Remove what is stored on a subject; raises as `remove`."""
-        try:
-            await self._jetstream.request(f"STREAM.PURGE.{WORK}", {"filter": subject})
-        except ApiError as error:
-            if error.err_code != STREAM_NOT_FOUND:
-                raise
+        """Remove one schedule of a clock; raises as `remove`."""
+        await purge(self._jetstream, subject)
 
 
 def too_old(version: str) -> Refusal:

@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from walnatsd.broker.errors import STREAM_EXISTS, ApiError
+from walnatsd.broker.errors import STREAM_EXISTS, STREAM_NOT_FOUND, ApiError
 from walnatsd.broker.jetstream import JetStream
 from walnatsd.model.refusal import Reason, Refusal
 
@@ -109,6 +109,21 @@ async def register_consumer(jetstream: JetStream, stream: str, name: str, *, ack
         **more,
     }
     await jetstream.request(f"CONSUMER.CREATE.{stream}.{name}", {"stream_name": stream, "config": config})
+
+
+async def purge(jetstream: JetStream, subject: str) -> bool:
+    """Discard what is stored on a subject of the stream `walnatsd`; say whether there was anything.
+
+    Raises:
+        BrokerError: NATS did not answer.
+    """
+    try:
+        answer = await jetstream.request(f"STREAM.PURGE.{WORK}", {"filter": subject})
+    except ApiError as error:
+        if error.err_code != STREAM_NOT_FOUND:
+            raise
+        return False
+    return bool(answer.get("purged"))
 
 
 def _lacking(wanted: Mapping[str, Any], present: Mapping[str, Any]) -> dict[str, Any]:

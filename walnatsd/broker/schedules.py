@@ -20,10 +20,9 @@ from dataclasses import dataclass
 
 from walnatsd.broker import own_streams
 from walnatsd.broker.envelope import DUE_AT, EVENT, put_back, set_aside
-from walnatsd.broker.errors import STREAM_NOT_FOUND, ApiError
 from walnatsd.broker.inspection import Stored, stored_message
 from walnatsd.broker.jetstream import JetStream
-from walnatsd.broker.own_streams import DUE, SCHEDULES, WORK
+from walnatsd.broker.own_streams import DUE, SCHEDULES, WORK, purge
 from walnatsd.broker.publisher import Admission, Publisher
 from walnatsd.broker.wire import to_ns
 from walnatsd.model import headers
@@ -176,12 +175,12 @@ class Schedules:
             BrokerError: NATS did not answer.
         """
         place = f"{stream}.{token(uid)}"
-        if await self._purge(f"{SCHEDULES}{place}"):
+        if await purge(self._jetstream, f"{SCHEDULES}{place}"):
             return True
         due = await stored_message(self._jetstream, WORK, {"last_by_subj": f"{DUE}{place}"})
         if due is None or now - due.stored_at < STUCK_AFTER_S:
             return False
-        return await self._purge(f"{DUE}{place}")
+        return await purge(self._jetstream, f"{DUE}{place}")
 
     async def remove(self, stream: str) -> None:
         """Discard all messages for later of an event: it is deleted.
@@ -190,17 +189,7 @@ class Schedules:
             BrokerError: NATS did not answer.
         """
         for prefix in _PREFIXES:
-            await self._purge(f"{prefix}{stream}.*")
-
-    async def _purge(self, subject: str) -> bool:
-        """Discard what is stored on a subject; say whether there was anything."""
-        try:
-            answer = await self._jetstream.request(f"STREAM.PURGE.{WORK}", {"filter": subject})
-        except ApiError as error:
-            if error.err_code != STREAM_NOT_FOUND:
-                raise
-            return False
-        return bool(answer.get("purged"))
+            await purge(self._jetstream, f"{prefix}{stream}.*")
 
 
 def _read_scheduled(stored: Stored) -> Scheduled | None:

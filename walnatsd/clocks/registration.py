@@ -65,7 +65,7 @@ async def register_clock(
     """
     if not present and not manage.create:
         raise Refusal(Reason.CONFLICT, f"the {part_of(clock)} is missing in NATS, and nats.manage.create is false")
-    differing = [subject for subject, each in present.items() if not is_as(each.headers, wanted.get(subject, {}))]
+    differing = [name for name, each in present.items() if name not in wanted or not is_as(each.headers, wanted[name])]
     foreign = sorted({owner_of(each.headers) for each in present.values()} - {"", owner})
     if differing and (foreign or not may_change or not manage.update):
         # all or nothing: half of it would be neither of the two
@@ -73,15 +73,15 @@ async def register_clock(
         why = "" if manage.update else "; nats.manage.update is false"
         return Registered(drift=(f"{whose} {words_of(present[differing[0]].headers)}, here it is {clock}{why}",))
     may_claim = owner != "" and may_change and manage.update
-    unnamed = [subject for subject, each in present.items() if may_claim and not owner_of(each.headers)]
-    missing = [subject for subject in wanted if subject not in present or subject in {*differing, *unnamed}]
+    unnamed = [name for name, each in present.items() if may_claim and not owner_of(each.headers)]
+    missing = [name for name in wanted if name not in present or name in {*differing, *unnamed}]
     if dry_run:
-        await schedules.try_out({subject: wanted[subject] for subject in missing})
+        await schedules.try_out({name: wanted[name] for name in missing})
     else:
-        for subject in missing:
-            if not await schedules.write(subject, wanted[subject], over=present.get(subject)):
+        for name in missing:
+            if not await schedules.write(name, wanted[name], over=present.get(name)):
                 return None
-        for subject in present.keys() - wanted.keys():
-            await schedules.remove_schedule(subject)
+        for name in present.keys() - wanted.keys():
+            await schedules.remove_schedule(name)
     changed = bool(present) and bool(missing or differing)
     return Registered(created=not present, updated=(str(clock),) if changed else ())
