@@ -3,6 +3,7 @@
 import base64
 import json
 
+from support.cluster import Cluster
 from support.nats_server import NatsServer
 
 
@@ -12,7 +13,7 @@ async def keep_messages(nats: NatsServer, stream: str = "counts") -> None:
         await jetstream.add_consumer(stream, durable_name="keeper")
 
 
-async def stored(nats: NatsServer, stream: str = "counts") -> list[tuple[bytes, dict[str, str]]]:
+async def stored(nats: NatsServer | Cluster, stream: str = "counts") -> list[tuple[bytes, dict[str, str]]]:
     """All messages of a stream: payload and headers, as the server has them."""
     async with nats.jetstream() as jetstream:
         state = (await jetstream.stream_info(stream)).state

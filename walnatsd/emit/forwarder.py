@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -53,7 +53,12 @@ class _Run:
     looks: int = 0
     """How often it was looked for what is there."""
     is_resting: bool = False
-    at_once: int = MOST_AT_ONCE
+    at_once: int = 1
+    most_at_once: int = MOST_AT_ONCE
+    is_replicated: bool | None = None
+    """Whether the stream has several copies; None where nobody has asked yet."""
+    last_sequence: int | None = None
+    """Of the message that was stored last, where that is known."""
     pause_s: float = FIRST_PAUSE_S
     refused_since: float | None = None
     forwarded: int = 0
@@ -62,9 +67,13 @@ class _Run:
 class Forwarder:
     """Forwards each event on its own, so that none waits for another.
 
-    Many messages are on their way at once and still in order: each but the first tells JetStream whose successor it is
-    (`Nats-Expected-Last-Msg-Id`), and is not stored where that one was not. Who else emits this event makes that fail; then
-    fewer are sent at once.
+    Many messages are on their way at once and still in order: each but the first tells JetStream whose successor it is, and
+    is not stored where that one was not. Who else emits this event makes that fail; then fewer are sent at once.
+
+    The successor of a uid (`Nats-Expected-Last-Msg-Id`) can't be mistaken. But replicas check it when they apply a message, and
+    nats-server 2.15.1 does not get a stream going again whose leader was killed meanwhile (tried). Replicated streams
+    therefore get sequences (`Nats-Expected-Last-Sequence`), which the leader checks before. Of these, another emitter's
+    message can take the place of one that failed; once that is noticed, messages go one by one.
     """
 
     def __init__(
@@ -154,6 +163,8 @@ class Forwarder:
                 continue
             if queue.waits_for == NOT_REGISTERED:
                 queue.waits_for = ""
+            if run.is_replicated is None:
+                run.is_replicated = await self._is_replicated(run.event)
             run.news.clear()
             run.looks += 1
             try:
@@ -166,7 +177,9 @@ class Forwarder:
                 await run.news.wait()
                 continue
             while page:
-                batch = _next_batch(page, run.at_once)
+                batch = _next_batch(
+                    page, 1 if run.is_replicated is not False and run.last_sequence is None else run.at_once
+                )
                 page = page[len(batch) :]
                 if await self._forward_batch(run, queue, batch) < len(batch):
                     break
@@ -178,11 +191,8 @@ class Forwarder:
     async def _forward_batch(self, run: _Run, queue: Queue, batch: Sequence[Kept]) -> int:
         """Send some, and see what became of them; gives how many are done with. The others are sent again."""
         is_chain = batch[0].entry.deliver_at is None
-        sent = [
-            self._try(kept, after=batch[number - 1] if number and is_chain else None)
-            for number, kept in enumerate(batch)
-        ]
-        results = await asyncio.gather(*sent)
+        links = [_link(run, batch[number - 1], number) if number and is_chain else {} for number in range(len(batch))]
+        results = await asyncio.gather(*map(self._try, batch, links))
         stored = []
         refusal: Refusal | None = None
         for kept, result in zip(batch, results, strict=True):
@@ -190,6 +200,7 @@ class Forwarder:
                 refusal = result
                 break
             stored.append(kept)
+            run.last_sequence = result.sequence if result.sequence and not result.duplicate else None
             self._count(kept, result)
         if stored:
             run.place = stored[-1].id
@@ -199,18 +210,26 @@ class Forwarder:
             queue.waits_for, queue.is_full = "", False
             await self._spool.remove(run.event, stored)
         if refusal is None:
-            run.at_once = min(run.at_once * 2, MOST_AT_ONCE)
+            run.at_once = min(run.at_once * 2, run.most_at_once)
             return len(batch)
         if refusal.reason is Reason.SEQUENCE and len(stored) > 0:
+            run.last_sequence = None
             run.at_once = max(1, run.at_once // 2)
+            if run.is_replicated:  # another one emits this event, too
+                run.at_once = run.most_at_once = 1
             return len(stored)
         return len(stored) + await self._put_off(run, queue, batch[len(stored)], refusal)
 
-    async def _try(self, kept: Kept, *, after: Kept | None) -> Receipt | Refusal:
+    async def _is_replicated(self, event: str) -> bool | None:
+        try:
+            stream = await self._jetstream.stream(stream_name(event))
+        except BrokerError:
+            return None
+        return int(stream["config"]["num_replicas"]) > 1 if stream is not None else None
+
+    async def _try(self, kept: Kept, link: Mapping[str, str]) -> Receipt | Refusal:
         entry = kept.entry
-        header = (
-            {**entry.header, headers.EXPECTED_LAST_MESSAGE_ID: after.entry.uid} if after is not None else entry.header
-        )
+        header = {**entry.header, **link}
         outgoing = Outgoing(entry.event, entry.payload, header, has_given_uid=True, due_at=entry.deliver_at)
         try:
             return await self._store.store(outgoing, budget_s=STORE_BUDGET_S)
@@ -291,6 +310,14 @@ class Forwarder:
             event_name=entry.event, uid=entry.uid, id=kept.id, reason=reason, why=why,
         )  # fmt: skip
         return True
+
+
+def _link(run: _Run, before: Kept, number: int) -> dict[str, str]:
+    """Tie a message to the one before it, so that it is not stored where that one was not."""
+    if not run.is_replicated:
+        return {headers.EXPECTED_LAST_MESSAGE_ID: before.entry.uid}
+    assert run.last_sequence is not None
+    return {headers.EXPECTED_LAST_SEQUENCE: str(run.last_sequence + number)}
 
 
 def _next_batch(page: Sequence[Kept], at_once: int) -> Sequence[Kept]:
