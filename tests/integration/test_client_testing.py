@@ -240,7 +240,7 @@ async def test_what_is_not_done_within_job_timeout_is_tried_again(world: World) 
         await world.conn.emit(COUNT, 7)
         await until(lambda: len(handler.seen) == 1)
         await world.let_pass(0.5)
-        await until(lambda: len(handler.seen) == 2)
+        await until(lambda: len(handler.seen) >= 2)
 
 
 async def test_a_uid_is_stored_once(world: World) -> None:
@@ -263,14 +263,14 @@ async def test_a_uid_is_stored_once(world: World) -> None:
 async def test_a_delayed_message_comes_when_it_is_due(world: World) -> None:
     handler = Handler()
     async with serving(world, walnatsd.Actor("print", COUNT, handler)):
-        receipt = await world.conn.emit(COUNT, 7, uid="seven", delay=1)
-        again = await world.conn.emit(COUNT, 7, uid="seven", delay=1)
-        await world.conn.emit(COUNT, 8, deliver_at=datetime.now(UTC) + timedelta(seconds=1.5))
+        receipt = await world.conn.emit(COUNT, 7, uid="seven", delay=2)
+        again = await world.conn.emit(COUNT, 7, uid="seven", delay=2)
+        await world.conn.emit(COUNT, 8, deliver_at=datetime.now(UTC) + timedelta(seconds=4))
         await world.conn.emit(COUNT, 9, deliver_at=datetime(2000, 1, 1, tzinfo=UTC))
-        await until(lambda: handler.seen == [9])
-        await world.let_pass(1.1)
-        await until(lambda: handler.seen == [9, 7])
-        await world.let_pass(1.1)
+        await until(lambda: handler.seen[:1] == [9])
+        await world.let_pass(2.1)
+        await until(lambda: handler.seen[:2] == [9, 7])
+        await world.let_pass(2.1)
         await until(lambda: handler.seen == [9, 7, 8])
     assert (receipt.sequence, receipt.scheduled, receipt.duplicate) == (0, True, False)
     assert (again.scheduled, again.duplicate) == (True, True)
@@ -407,14 +407,14 @@ async def test_messages_of_one_key_come_one_at_a_time_and_a_retry_holds_back_its
         if message == {"key": "a", "n": 1} and len([each for each in log if each == ("a", 1)]) == 1:
             raise RuntimeError
 
-    actor = walnatsd.Actor("move", event, move, order_by="/key", retry=walnatsd.RetryPolicy(delays=(0.5,)))
+    actor = walnatsd.Actor("move", event, move, order_by="/key", retry=walnatsd.RetryPolicy(delays=(2,)))
     await world.conn.register(actor)
     for n in (1, 2, 3):
         for key in "ab":
             await world.conn.emit(event, {"key": key, "n": n})
     async with serving(world, actor):
         await until(lambda: log.count(("b", 3)) == 1)
-        await world.let_pass(1)
+        await world.let_pass(3)
         await until(lambda: ("a", 3) in log)
     assert [n for key, n in log if key == "a"] == [1, 1, 2, 3]
     assert [n for key, n in log if key == "b"] == [1, 2, 3]
@@ -438,13 +438,14 @@ async def test_ticks_that_do_not_match_are_settled_unseen(world: World) -> None:
 
 async def test_requests_are_answered(world: World) -> None:
     asked: list[str] = []
+    go_on = asyncio.Event()
 
     async def count_words(text: str) -> int:
         asked.append(text)
         if text == "no":
             raise walnatsd.Reject("no words")
         if text == "slow":
-            await asyncio.sleep(0.3)
+            await go_on.wait()
         return len(text.split())
 
     async with serving(world, walnatsd.Actor("count-words", WORDS, count_words)):
@@ -455,11 +456,12 @@ async def test_requests_are_answered(world: World) -> None:
             "DUPLICATE",
             False,
         )
-        assert await refused(world.conn.request(WORDS, "slow", timeout=0.1)) == (
+        assert await refused(world.conn.request(WORDS, "slow", timeout=2)) == (
             walnatsd.NoResponseError,
             "NO_RESPONSE",
             True,
         )
+        go_on.set()
     assert asked == ["some text", "no", "slow"]
 
 
