@@ -40,6 +40,11 @@ class Gate:
         return await self._sidecar.store(request, context)
 
 
+def carriers() -> list["asyncio.Task[object]"]:
+    """The tasks that carry batches."""
+    return [task for task in asyncio.all_tasks() if task.get_name().startswith("emit/")]
+
+
 async def together(conn: walnatsd.Connection, *numbers: int) -> list[walnatsd.Receipt | BaseException]:
     return await asyncio.gather(
         *(conn.emit(COUNT, number, uid=f"uid-{number}") for number in numbers), return_exceptions=True
@@ -171,10 +176,11 @@ async def test_when_all_of_a_call_are_cancelled_it_is_not_tried_again(sidecar: S
         async with sidecar.serve(address):
             await together(conn, 100, 101, 102)
         emits = [asyncio.create_task(conn.emit(COUNT, number)) for number in range(3)]
-        await asyncio.sleep(0)
+        await until(lambda: bool(carriers()))
         for emit in emits:
             emit.cancel()
         await asyncio.wait(emits)
+        await until(lambda: not carriers())
         async with sidecar.serve(address):
             await conn.emit(COUNT, 7)
     assert sorted(int(request.payload) for request in sidecar.emitted) == [7, 100, 101, 102]
@@ -339,4 +345,4 @@ async def test_leaving_the_connection_tells_those_who_wait_and_leaves_no_task_be
         errors = await asyncio.gather(*emits, return_exceptions=True)
     assert [type(error) for error in errors] == [walnatsd.UnavailableError] * 4
     assert {str(error) for error in errors} == {"SIDECAR_UNAVAILABLE: the connection was closed here"}
-    assert [task for task in asyncio.all_tasks() if task.get_name().startswith("emit/")] == []
+    assert carriers() == []
