@@ -215,7 +215,7 @@ class Forwarder:
         if refusal.reason is Reason.SEQUENCE and len(stored) > 0:
             run.last_sequence = None
             run.at_once = max(1, run.at_once // 2)
-            if run.is_replicated:  # another one emits this event, too
+            if run.is_replicated is not False:  # another one emits this event, too
                 run.at_once = run.most_at_once = 1
             return len(stored)
         return len(stored) + await self._put_off(run, queue, batch[len(stored)], refusal)
@@ -314,7 +314,7 @@ class Forwarder:
 
 def _link(run: _Run, before: Kept, number: int) -> dict[str, str]:
     """Tie a message to the one before it, so that it is not stored where that one was not."""
-    if not run.is_replicated:
+    if run.is_replicated is False:
         return {headers.EXPECTED_LAST_MESSAGE_ID: before.entry.uid}
     assert run.last_sequence is not None
     return {headers.EXPECTED_LAST_SEQUENCE: str(run.last_sequence + number)}
