@@ -23,16 +23,25 @@ async def call(
     request: RequestT,
     *,
     timeout_s: float,
+    asked_s: float | None = None,
     uid: str = "",
 ) -> ResponseT:
     """Make a call that may be repeated, and repeat it whenever the connection is lost, until the timeout.
 
     An answer of the sidecar ends it, good or bad: only the caller knows whether a refusal is worth another try.
 
+    Args:
+        channel: Where the sidecar is.
+        method: What is called.
+        request: What it is called with.
+        timeout_s: How long to try.
+        asked_s: The timeout that was asked for, where a part of it has passed; the error names it.
+        uid: The uid that errors tell.
+
     Raises:
         WalnatsdError: The sidecar refused, there was no answer in time, or the connection was closed here meanwhile.
     """
-    answer, _ = await call_told(channel, method, request, timeout_s=timeout_s, uid=uid)
+    answer, _ = await call_told(channel, method, request, timeout_s=timeout_s, asked_s=asked_s, uid=uid)
     return answer
 
 
@@ -42,6 +51,7 @@ async def call_told(
     request: RequestT,
     *,
     timeout_s: float,
+    asked_s: float | None = None,
     uid: str = "",
 ) -> tuple[ResponseT, bool]:
     """Make a call as `call` does, and tell whether it took more than one try."""
@@ -79,8 +89,9 @@ async def call_told(
                 ) from error
         await asyncio.sleep(min(pause_s, max(deadline - now(), 0)))
         pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+    waited_s = timeout_s if asked_s is None else asked_s
     raise UnavailableError(
-        f"no answer from the sidecar within {timeout_s:.3g} s", SIDECAR_UNAVAILABLE, uid=uid, maybe_stored=under_way
+        f"no answer from the sidecar within {waited_s:g} s", SIDECAR_UNAVAILABLE, uid=uid, maybe_stored=under_way
     )
 
 

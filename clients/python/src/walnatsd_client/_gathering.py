@@ -186,11 +186,20 @@ class _Lane:
                 waiting.fail(error)
 
     async def _send(self, request: Request, timeout_s: float) -> Response:
-        return await call(self._channel, self._events.Emit, request, timeout_s=timeout_s, uid=request.uid)
+        return await call(
+            self._channel,
+            self._events.Emit,
+            request,
+            timeout_s=timeout_s,
+            asked_s=self._timeout_s,
+            uid=request.uid,
+        )
 
     async def _send_together(self, batch: list[_Waiting], timeout_s: float) -> None:
         request = events_pb2.EmitBatchRequest(items=[waiting.request for waiting in batch])
-        answer, tried_before = await call_told(self._channel, self._events.EmitBatch, request, timeout_s=timeout_s)
+        answer, tried_before = await call_told(
+            self._channel, self._events.EmitBatch, request, timeout_s=timeout_s, asked_s=self._timeout_s
+        )
         if len(answer.items) != len(batch):
             raise WalnatsdError(
                 f"the sidecar gave {len(answer.items)} results for {len(batch)} emits", "INTERNAL", maybe_stored=True
