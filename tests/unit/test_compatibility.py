@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from walnatsd.cli.check import command
+from walnatsd.cli import main
 from walnatsd.config.compatibility import differences
 from walnatsd.config.load import load_declarations
 
@@ -209,7 +209,7 @@ def test_schemas_are_compared_where_each_file_has_its_own(tmp_path) -> None:
 
 def run(folder: Path, old: str, new: str, *options: str, environ: dict[str, str] | None = None) -> tuple[int, str, str]:
     files = [written(folder / "new", new), "--against", written(folder / "old", old)]
-    ended = CliRunner(env=ENVIRON if environ is None else environ).invoke(command, ["-c", *files, *options])
+    ended = CliRunner(env=ENVIRON if environ is None else environ).invoke(main, ["check", "-c", *files, *options])
     return ended.exit_code, ended.stdout, ended.stderr
 
 

@@ -8,7 +8,6 @@ import yaml
 from click.testing import CliRunner, Result
 
 from walnatsd.cli import main
-from walnatsd.cli.docs import command
 
 SHOP = """
 service: {name: shop}
@@ -41,7 +40,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def docs(*arguments: str, **environ: str) -> Result:
-    return CliRunner(env=environ).invoke(command, [*arguments])
+    return CliRunner(env=environ).invoke(main, ["docs", *arguments])
 
 
 @pytest.mark.usefixtures("folder")
@@ -98,7 +97,8 @@ def test_all_that_is_wrong_in_all_files_is_told_at_once(folder) -> None:
     (folder / "bad.yaml").write_text("events: [{name: e, schema: {json_schema: gone.json}}]\nmax_jobs: 0")
     ended = docs("d2", "-c", "bad.yaml", "-c", "gone.yaml")
     assert (ended.exit_code, ended.stdout) == (2, "")
-    assert "bad.yaml can't be used:\n  max_jobs: should be greater than 0; this is 0 (line 2)" in ended.stderr
+    assert "bad.yaml can't be used:\n  events[0].schema: can't read" in ended.stderr
+    assert "\n  max_jobs: should be greater than 0; this is 0 (line 2)" in ended.stderr
     assert "gone.yaml can't be used:\n  can't read it: No such file or directory" in ended.stderr
 
 

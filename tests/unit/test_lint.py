@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from walnatsd.cli.check import command
+from walnatsd.cli import main
 
 FINE = "{name: parcel-sent, description: It left., limits: {age: 7d}}"
 
@@ -13,7 +13,7 @@ FINE = "{name: parcel-sent, description: It left., limits: {age: 7d}}"
 def warnings(text: str, folder: Path) -> list[str]:
     """What check says on standard error; it must find no errors."""
     (folder / "walnatsd.yaml").write_text(text)
-    ended = CliRunner().invoke(command, ["-c", str(folder / "walnatsd.yaml")])
+    ended = CliRunner().invoke(main, ["check", "-c", str(folder / "walnatsd.yaml")])
     assert ended.exit_code == 0, ended.output
     assert "is fine" in ended.stdout
     return ended.stderr.splitlines()
@@ -67,7 +67,7 @@ events:
 
 def test_warnings_as_json(tmp_path) -> None:
     (tmp_path / "walnatsd.yaml").write_text("events:\n  - {name: e, description: It is., limits: {}}")
-    ended = CliRunner().invoke(command, ["-c", str(tmp_path / "walnatsd.yaml"), "--json"])
+    ended = CliRunner().invoke(main, ["check", "-c", str(tmp_path / "walnatsd.yaml"), "--json"])
     assert ended.exit_code == 0
     assert ended.stdout.startswith(
         '{"warnings": [{"path": "events[0].limits", "line": 2, "message": "the event has no limits'
