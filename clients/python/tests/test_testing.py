@@ -183,6 +183,12 @@ async def test_an_actor_with_a_filter_is_refused_for_it_would_get_too_much() -> 
             await conn.register(walnatsd.Actor("a", COUNT, print, filter="data > 1"))
 
 
+async def test_dead_letters_of_an_actor_that_is_not_registered_are_no_empty_list() -> None:
+    async with testing.connect() as conn:
+        with pytest.raises(walnatsd.UnknownActorError, match="has no actor 'a'"):
+            conn.dead_letters(walnatsd.Actor("a", COUNT, print))
+
+
 async def test_what_fails_within_the_connection_is_raised_as_it_is() -> None:
     with pytest.raises(ZeroDivisionError):
         async with testing.connect(walnatsd.Actor("a", COUNT, print)):

@@ -11,12 +11,14 @@ import grpc
 
 from walnatsd_client._actor import Actor, BatchActor
 from walnatsd_client._connection import Connection
+from walnatsd_client._errors import UnknownActorError
 from walnatsd_client._event import Event
 from walnatsd_client.testing._actors import Actors
 from walnatsd_client.testing._batches import one_by_one
 from walnatsd_client.testing._channel import MemoryChannel
 from walnatsd_client.testing._clock import Clock
 from walnatsd_client.testing._events import Events
+from walnatsd_client.testing._refusal import Refusal
 
 T = TypeVar("T")
 
@@ -124,8 +126,15 @@ class MemoryConnection(Connection):
         return tuple(_emitted(event, each.request, each.response) for each in stream.emitted) if stream else ()
 
     def dead_letters(self, actor: Actor[Any]) -> tuple[DeadLetter, ...]:
-        """Give the dead letters of an actor, in order."""
-        consumer = self._sidecar.events.find_consumer(actor.event.name, actor.name)
+        """Give the dead letters of an actor, in order.
+
+        Raises:
+            UnknownActorError: The actor is not registered.
+        """
+        try:
+            consumer = self._sidecar.events.find_consumer(actor.event.name, actor.name)
+        except Refusal as refusal:
+            raise UnknownActorError(refusal.message, refusal.reason) from None
         return tuple(
             DeadLetter(
                 event=letter.stored.request.event,
