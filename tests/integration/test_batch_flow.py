@@ -2,24 +2,39 @@
 
 import asyncio
 import json
+import signal
 import time
 
 import pytest
 from aiohttp import web
 from nats.js import JetStreamContext
 
-from support.daemon import config_text, running
+from support.daemon import Process, config_text, process, running
 from support.nats_server import NatsServer
+from support.proxy import proxy
 from support.receiver import Received, Receiver
 from support.waiting import until
 from walnatsd.model.actor import Actor
 
 
-def batch_actor(nats: NatsServer, receiver: Receiver, *, batch: dict[str, object], **options: object) -> str:
+def batch_actor(
+    nats: NatsServer,
+    receiver: Receiver,
+    *,
+    batch: dict[str, object],
+    url_of_nats: str = "",
+    shutdown_timeout: float = 40,
+    **options: object,
+) -> str:
     actor = {
         "name": "print", "event": "counts", "url": receiver.url, "retry": {"delays": [0.05], "jitter": 0}, "batch": batch,
     }  # fmt: skip
-    return config_text(nats.url, events=[{"name": "counts"}], actors=[actor | options])
+    return config_text(
+        url_of_nats or nats.url,
+        events=[{"name": "counts"}],
+        actors=[actor | options],
+        shutdown_timeout=shutdown_timeout,
+    )
 
 
 def numbers(received: Received) -> list[int]:
@@ -30,6 +45,11 @@ async def settled(nats: NatsServer) -> bool:
     async with nats.jetstream() as jetstream:
         info = await jetstream.consumer_info("counts", "print")
         return not info.num_ack_pending and not info.num_pending
+
+
+async def is_stopping(daemon: Process) -> bool:
+    assert daemon.sidecar is not None
+    return "stopping" in (await daemon.sidecar.readiness())[1]
 
 
 async def test_max_jobs_bounds_the_requests_in_flight_where_messages_come_one_by_one(nats, receiver) -> None:
@@ -86,6 +106,35 @@ async def test_the_search_for_the_poison_ends_when_the_actor_is_not_there_any_mo
         await until(lambda: settled(nats))
     assert [len(numbers(received)) for received in receiver.received[:3]] == [8, 1, 1]
     assert times[3] - times[2] > 0.45, "the search went on while the breaker was open"
+
+
+async def test_a_stop_that_nats_does_not_answer_ends_the_search_for_the_poison_quietly(
+    nats, receiver, tmp_path
+) -> None:
+    """The rest of the batch was let go twice, which ended the daemon with an error."""
+    release = asyncio.Event()
+
+    async def answer(received: Received) -> web.StreamResponse:
+        if len(numbers(received)) > 1:
+            return web.Response(status=422)
+        await release.wait()
+        return web.Response()
+
+    receiver.answer = answer
+    async with proxy(nats.port) as way, nats.jetstream() as jetstream:
+        text = batch_actor(
+            nats, receiver, batch={"max_size": 3, "max_wait": 5}, url_of_nats=way.url, shutdown_timeout=2
+        )
+        async with process(tmp_path, text) as daemon:
+            await asyncio.gather(*(jetstream.publish("counts", str(n).encode()) for n in range(3)))
+            await receiver.wait_for(2)
+            way.hold_answers_after(b"-NAK")
+            daemon.send_signal(signal.SIGTERM)
+            await until(lambda: is_stopping(daemon))
+            release.set()
+            assert await daemon.wait() == 0
+        assert way.requests.count(b"-NAK") >= 2
+    assert [len(numbers(received)) for received in receiver.received] == [3, 1]
 
 
 def test_a_rate_limit_that_leaves_no_start_for_the_search_is_a_config_error() -> None:

@@ -13,6 +13,7 @@ class Proxy:
         self.port = 0
         self.requests = bytearray()
         """All that clients sent."""
+        self._last_word = b""
         self._forward = asyncio.Event()
         self._back = asyncio.Event()
         self._connections: set[asyncio.Task[None]] = set()
@@ -35,7 +36,12 @@ class Proxy:
         """Pass on only what clients send."""
         self._back.clear()
 
+    def hold_answers_after(self, word: bytes) -> None:
+        """Pass on only what clients send, from the moment that they say this."""
+        self._last_word = word
+
     def resume(self) -> None:
+        self._last_word = b""
         self._forward.set()
         self._back.set()
 
@@ -81,6 +87,8 @@ class Proxy:
             if not data:
                 return
             record += data
+            if record is self.requests and self._last_word and self._last_word in data:
+                self.hold_answers()
             writer.write(data)
             await writer.drain()
 

@@ -195,15 +195,14 @@ class BatchIntake:
         )
 
     async def _one_by_one(self, items: list[Item]) -> None:
-        left = list(items)
+        left = deque(items)
         try:
             while left and not self._is_shut():
-                await self._attempt([left[0]])
-                left.pop(0)
-            await self._settle_all([item.delivery for item in left], self._later())
+                await self._attempt([left.popleft()])
         except asyncio.CancelledError:
-            await self._settle_all([item.delivery for item in left[1:]], AT_ONCE)
+            await self._settle_all([item.delivery for item in left], AT_ONCE)
             raise
+        await self._settle_all([item.delivery for item in left], self._later())
 
     async def _conclude_all(self, attempts: Iterable[tuple[Delivery, Attempt]]) -> None:
         """Conclude each. All acks are sent at once and then awaited in turn, for a task each would cost more than they."""
