@@ -3,12 +3,14 @@
 import asyncio
 import json
 
+import pytest
 from aiohttp import web
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
 
 from support.daemon import config_text, running
 from support.nats_server import NatsServer
+from support.raw_server import raw_server
 from support.receiver import Received, Receiver
 from support.waiting import until
 
@@ -154,6 +156,33 @@ async def test_an_answer_that_is_json_but_no_results_is_retried_and_a_plain_ok_i
         await sidecar.emit("counts", "1")
         await until(lambda: settled(nats))
     assert [items(received)[0]["walnatsattempt"] for received in receiver.received] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "requests"),
+    [
+        ("application/json", '{"results": [', 2),
+        ("application/json", "", 2),
+        ("text/plain", '{"results": [', 2),
+        ("text/plain", "OK", 1),
+    ],
+)
+async def test_results_that_are_cut_short_are_retried_and_a_plain_success_that_is_cut_short_is_one(
+    nats, receiver, kind, body, requests
+) -> None:
+    """An answer without the first letter of its results was taken for "all are done"."""
+
+    async def serve(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        first = server.requests == 1
+        head = f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {500 if first else 0}\r\n\r\n"
+        writer.write((head + (body if first else "")).encode())
+        await writer.drain()
+
+    async with raw_server(serve) as server:
+        async with running(batch_actor(nats, receiver, url=server.url)) as sidecar:
+            await sidecar.emit("counts", "1")
+            await until(lambda: settled(nats))
+        assert server.requests == requests
 
 
 async def test_an_actor_that_is_not_there_counts_no_attempts_of_a_batch(nats, receiver) -> None:

@@ -26,19 +26,24 @@ def batch_headers(
 
 
 def read_results(
-    outcome: Outcome, content_type: str, body: bytes, messages: Sequence[Message]
+    outcome: Outcome, content_type: str, body: bytes, messages: Sequence[Message], *, complete: bool
 ) -> Outcome | list[Outcome]:
     """Read what a 2xx says of each message; one outcome where it speaks of the batch as a whole.
 
-    A message that is not named is retried. What is no JSON at all, like `OK`, is no list of results but a plain success.
+    A message that is not named is retried. What is no JSON at all, like `OK`, is no list of results but a plain success,
+    even where it is cut short. Of results that are cut short nobody knows what they were: all messages are retried.
     """
+    is_json = "json" in content_type.lower()
+    if not complete and (is_json or body.lstrip().startswith(b"{")):
+        why = "the results were cut short, or more than is read"
+        return Outcome(Verdict.FAILED, why, outcome.status, answer=outcome.answer)
     if not body.strip():
         return outcome
     try:
         answer = orjson.loads(body)
     except orjson.JSONDecodeError:
         answer = None
-        if "json" not in content_type.lower():
+        if not is_json:
             return outcome
     match answer:
         case {"results": list(results)}:

@@ -121,7 +121,7 @@ class Webhook:
         answer = await self._post(headers, body, RESULTS_LIMIT_BYTES)
         if answer.outcome.verdict is not Verdict.ACKNOWLEDGED:
             return answer.outcome
-        return read_results(answer.outcome, answer.content_type, answer.body, messages)
+        return read_results(answer.outcome, answer.content_type, answer.body, messages, complete=answer.complete)
 
     async def _post(self, headers: dict[str, str], payload: bytes, limit: int) -> _Answer:
         """Make one request; the answer's body is read up to the limit."""
