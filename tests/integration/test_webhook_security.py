@@ -88,6 +88,27 @@ async def test_an_actor_with_a_certificate_of_its_own_authority_wants_a_client_c
             await until(lambda: attempts(sidecar, "acknowledged"))
 
 
+async def test_wait_for_is_asked_with_the_certificates_of_the_actor(nats, receiver, tmp_path) -> None:
+    """Of an actor with an authority of its own, it never answered well, and nothing was delivered."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    async with raw_server(answer(FINE), server_tls(authority)) as health:
+        text = text_for(nats, receiver.url, wait_for=health.url, tls={"ca_file": "ca.pem"})
+        async with running(text, file=str(tmp_path / "walnatsd.yaml")) as sidecar:
+            await sidecar.emit("counts", "1")
+            await receiver.wait_for(1)
+
+
+async def test_why_wait_for_does_not_answer_well_is_in_the_log(nats, receiver, capsys) -> None:
+    async with (
+        raw_server(answer(FINE), server_tls(trustme.CA())) as health,
+        running(text_for(nats, receiver.url, wait_for=health.url)),
+    ):
+        said = await until(lambda: [line for line in capsys.readouterr().out.splitlines() if "wait_for" in line])
+    assert "wait_for does not answer well" in said[0]
+    assert "CERTIFICATE_VERIFY_FAILED" in said[0]
+
+
 async def test_a_certificate_of_an_unknown_authority_makes_the_actor_unavailable(nats) -> None:
     async with raw_server(answer(FINE), server_tls(trustme.CA())) as server:
         async with running(text_for(nats, server.url)) as sidecar:

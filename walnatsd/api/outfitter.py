@@ -13,7 +13,7 @@ from walnatsd.model.event import Codec, Event, Schema
 from walnatsd.observe.metrics import Metrics
 from walnatsd.payload.codecs import Codecs, open_codecs
 from walnatsd.payload.schemas import PayloadSchema, open_schema
-from walnatsd.webhook.probe import answers_well
+from walnatsd.webhook.probe import why_not
 from walnatsd.webhook.webhook import Webhook, calling
 
 
@@ -36,12 +36,16 @@ class Outfitter:
     def equip(self, actor: Actor, event: Event) -> Equipment:
         """Give what the loop of an actor works with."""
         source = self._loaded.config.service.name
+        target: Listeners | Webhook
+        if actor.url is None:
+            target, tls = Listeners(actor, self._metrics), None
+        else:
+            called = calling(actor, self._loaded.secrets, source=source)
+            target, tls = Webhook(self._session, actor, called), called.tls
         return Equipment(
-            Listeners(actor, self._metrics)
-            if actor.url is None
-            else Webhook(self._session, actor, calling(actor, self._loaded.secrets, source=source)),
+            target,
             Screen(actor, self.codecs_for(event.codecs), source=source),
-            partial(answers_well, self._session, actor.wait_for) if actor.wait_for is not None else None,
+            partial(why_not, self._session, actor.wait_for, tls) if actor.wait_for is not None else None,
         )
 
     def codecs_for(self, declared: tuple[Codec, ...]) -> Codecs:

@@ -35,7 +35,8 @@ ROUTE_SHARE = 4
 
 _log = structlog.get_logger("walnatsd.dispatch")
 
-Probe = Callable[[], Awaitable[bool]]
+Probe = Callable[[], Awaitable[str | None]]
+"""Asks an actor whether it is there; gives why it is not, in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class Equipment:
     screen: Screen
     """Looks at messages before."""
     probe: Probe | None = None
-    """Asks `wait_for` whether the actor is there; None where it is not declared."""
+    """Asks `wait_for`; None where it is not declared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,10 +327,18 @@ class ActorLoop:
         self.wake()
 
     async def _probe_for_ever(self, probe: Probe) -> None:
-        """Ask `wait_for` whenever only its good answer opens the gate."""
+        """Ask `wait_for` whenever only its good answer opens the gate. Each news of what is wrong is told once."""
+        told = None
         while True:
             if self._gate.wants_probe:
-                self._gate.record_probe(available=await probe())
+                why = await probe()
+                if why is not None and why != told:
+                    _log.warning(
+                        "wait_for does not answer well; the actor gets nothing meanwhile",
+                        event_name=self.actor.event, actor=self.actor.name, why=why,
+                    )  # fmt: skip
+                told = why
+                self._gate.record_probe(available=why is None)
                 self._follow_gate()
                 self.wake()
             await asyncio.sleep(PROBE_INTERVAL_S)
