@@ -65,6 +65,27 @@ def test_what_is_no_cloudevent_is_refused_in_words(event: object, words: str) ->
         take_apart(event)
 
 
+@pytest.mark.parametrize(
+    "number",
+    ["1.10", "12345678901234567890123.10", "1E400", "-0", "0.1e-7", "9223372036854775808", "-123456789012345678901"],
+)
+def test_numbers_are_stored_digit_by_digit(number: str) -> None:
+    text = json.dumps(EVENT)[:-1] + f', "data": {{"amounts": [{number}]}}}}'
+    assert take_apart(parse(text.encode())).payload == b'{"amounts":[%s]}' % number.encode()
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
+def test_what_python_takes_for_a_number_and_json_does_not_is_refused(number: str) -> None:
+    with pytest.raises(ValueError, match=f"{number} is no number of JSON"):
+        parse(json.dumps(EVENT)[:-1].encode() + b', "data": %s}' % number.encode())
+
+
+def test_data_that_cannot_be_written_again_is_refused_in_words() -> None:
+    for data in (b'"\\ud800"', b"[" * 300 + b"]" * 300):
+        with pytest.raises(ValueError, match="data can't be stored as JSON"):
+            take_apart(parse(json.dumps(EVENT)[:-1].encode() + b', "data": %s}' % data))
+
+
 def test_json_that_is_nested_too_deeply_is_refused() -> None:
     with pytest.raises(ValueError, match="nested too deeply"):
         parse(b"[" * 200_000)

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from walnatsd.model.event import Schema
 from walnatsd.payload.schema_files import INSTALL, MAX_ERROR_LENGTH, first_line, open_message, read_json, read_uri
+from walnatsd.payload.strict_json import refuse_constant
 
 MAX_ERRORS = 5
 
@@ -65,7 +66,7 @@ class JsonSchema:
     def check(self, payload: bytes, content_type: str) -> None:  # noqa: ARG002 - JSON is wanted, whatever it is called
         """See that a payload is JSON that fits; raises SchemaError."""
         try:
-            value = json.loads(payload)
+            value = json.loads(payload.decode(), parse_constant=refuse_constant)
         except (ValueError, RecursionError) as error:
             raise SchemaError(f"the payload is not JSON: {first_line(error)}") from None
         found = list(itertools.islice(self._validator.iter_errors(value), MAX_ERRORS + 1))
