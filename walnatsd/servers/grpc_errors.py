@@ -13,13 +13,22 @@ from grpc_status import rpc_status
 from walnatsd.api.errors import DOMAIN, TABLE
 from walnatsd.model.refusal import Reason, Refusal
 
+_MAX_TOLD_BYTES = 6000
+"""How much of the trailers a message may take. gRPC's libraries read 8 KiB of metadata by default, and replace an error that has
+more by one of their own, without a reason."""
+_MAX_UID_LENGTH = 256
+"""What is longer is no uid."""
+
 
 def status_of(refusal: Refusal) -> status_pb2.Status:
     """Write a refusal as `google.rpc.Status` with ErrorInfo, and RetryInfo where it is known when to come back."""
     info = error_details_pb2.ErrorInfo(
         domain=DOMAIN,
         reason=refusal.reason.value,
-        metadata={"uid": refusal.uid, "maybe_stored": "true" if refusal.maybe_stored else "false"},
+        metadata={
+            "uid": refusal.uid if len(refusal.uid) <= _MAX_UID_LENGTH else "",
+            "maybe_stored": "true" if refusal.maybe_stored else "false",
+        },
     )
     details = [_packed(info)]
     if refusal.retry_after_s is not None:
@@ -33,7 +42,9 @@ def status_of(refusal: Refusal) -> status_pb2.Status:
 async def refuse(context: grpc.aio.ServicerContext[Any, Any], refusal: Refusal) -> NoReturn:
     """Answer a refusal with its status; the call ends here."""
     try:
-        await context.abort_with_status(rpc_status.to_status(status_of(refusal)))
+        status = status_of(refusal)
+        status.message = _cut(refusal.message)  # it travels twice: as grpc-message, and within the details
+        await context.abort_with_status(rpc_status.to_status(status))
     except grpc.aio.InternalError:
         raise asyncio.CancelledError from None  # the caller has gone; else gRPC logs it as a fault of ours
     raise AssertionError("a call goes on after it was aborted")
@@ -85,6 +96,17 @@ def _readable(handler: Any) -> Any:
     if handler.unary_stream is not None:
         return grpc.unary_stream_rpc_method_handler(stream, read, handler.response_serializer)
     return grpc.unary_unary_rpc_method_handler(answer, read, handler.response_serializer)
+
+
+def _cut(message: str) -> str:
+    """Shorten a message that would not fit into the trailers, percent-encoded (gRPC over HTTP/2) and in base64."""
+    told = 0.0
+    for place, character in enumerate(message):
+        octets = character.encode()
+        told += sum(1 if 0x20 <= octet < 0x7F and octet != 0x25 else 3 for octet in octets) + len(octets) * 4 / 3
+        if told > _MAX_TOLD_BYTES:
+            return f"{message[:place]}…"
+    return message
 
 
 def _packed(message: Any) -> any_pb2.Any:
