@@ -5,13 +5,14 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+import aiohttp
 import grpc
 import pytest
 from click.testing import CliRunner
 
 from support.daemon import Sidecar, config_text, running
 from support.doors import Receipt, door, refusal
-from support.grpc_calls import Refused, stubs
+from support.grpc_calls import Refused, refused, stubs
 from support.nats_server import NatsServer
 from support.streams import keep_messages, stored
 from support.waiting import until
@@ -137,6 +138,47 @@ async def test_the_refusal_carries_the_uid_that_a_retry_would_need(nats, kind) -
             ("counts", b"1", {"TE": "x"}),
         ):
             assert refusal(await emitter.emit(event, payload, uid="mine", headers=headers)).uid == "mine"
+        made = await emitter.emit("nobody", headers={"ce-source": "/warehouse", "ce-id": "7"})
+        assert refusal(made).uid == "/warehouse 7"
+
+
+async def test_an_http_request_that_is_refused_unread_names_the_uid_that_it_gave(nats) -> None:
+    calls = (
+        ("POST", "counts?uid=mine&dely=5", {}),
+        ("POST", "counts?uid=mine&expected_last_sequence=x", {}),
+        ("POST", "counts?dely=5", {"Idempotency-Key": '"mine"'}),
+        ("POST", "counts", {"Idempotency-Key": '"mine"', "ce-subject": "%ff"}),
+        ("POST", "counts", {"Idempotency-Key": '"mine"', "Content-Type": "application/cloudevents-batch+json"}),
+        ("POST", "counts/request?uid=mine&timeout=soon", {}),
+        ("DELETE", "nobody/scheduled/mine", {}),
+    )
+    async with running(config_text(nats.url, **CONFIG)) as sidecar, aiohttp.ClientSession() as session:
+        for method, path, headers in calls:
+            url = f"http://{sidecar.http}/v1/events/{path}"
+            async with session.request(method, url, data=b"1", headers=headers) as answer:
+                told = await answer.json()
+            assert (path, told["uid"], told["maybe_stored"]) == (path, "mine", False), told
+
+
+async def test_a_refusal_of_something_very_long_fits_into_the_trailers_of_grpc(nats) -> None:
+    """gRPC's libraries put RESOURCE_EXHAUSTED, without a reason, in the place of an error with more than they read."""
+    long = "x" * 30_000
+    requests = (
+        (events_pb2.EmitRequest(event="nobody", uid=long), "UNKNOWN_EVENT"),
+        (events_pb2.EmitRequest(event="counts", headers={f"Nats-{long}": "1"}), "INVALID_HEADER"),
+        (events_pb2.EmitRequest(event="counts", headers={f"{long} ": "1"}), "INVALID_HEADER"),
+        (events_pb2.EmitRequest(event="counts", headers={"ä" * 8_000: "1"}), "INVALID_HEADER"),
+    )
+    declared = events_pb2.RegisterEventsRequest(events=[events_pb2.Event(name=f"{long} ")])
+    async with running(config_text(nats.url, **CONFIG)) as sidecar, stubs(sidecar.grpc) as grpc_api:
+        calls = [(grpc_api.events.Emit(request), reason) for request, reason in requests]
+        calls.append((grpc_api.events.Register(declared), "INVALID_DECLARATION"))
+        for call, reason in calls:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await call
+            told = refused(caught.value)
+            assert (told.code, told.reason) in {("INVALID_ARGUMENT", reason), ("NOT_FOUND", reason)}
+            assert len(told.message.encode()) < 4_000
 
 
 # ---- what only gRPC can send

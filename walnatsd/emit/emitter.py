@@ -175,7 +175,7 @@ class Emitter:
     def _prepare(self, request: EmitRequest, event: Event | None) -> Outgoing:
         """Check a request and encode it: what comes out may be stored, now or later."""
         if event is None:
-            raise unknown_event(request.event, uid=request.uid)
+            raise unknown_event(request.event, uid=given_uid(request))
         request = with_encoded_attributes(request)
         uid = uid_of(request)
         header = stored_headers(request, uid)

@@ -70,16 +70,15 @@ async def read_emit(request: web.Request) -> EmitRequest:
     content_type = _once(request, "Content-Type")
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type == BATCH_TYPE:
-        raise Refusal(Reason.INVALID_REQUEST, "POST a batch to /v1/events/{event}/batch", uid=uid)
+        raise Refusal(Reason.INVALID_REQUEST, "POST a batch to /v1/events/{event}/batch")
     if (coding := _once(request, "Content-Encoding").lower()) not in ("", "identity"):
         raise Refusal(
             Reason.INVALID_HEADER,
             f"the body is the payload as it is, without Content-Encoding {coding[:100]!r}",
-            uid=uid,
         )
-    payload, headers = await _body(request, uid), _message_headers(request)
+    payload, headers = await _body(request), _message_headers(request)
     if media_type == STRUCTURED_TYPE:
-        payload, content_type, headers = _unpacked(payload, headers, uid)
+        payload, content_type, headers = _unpacked(payload, headers)
     return EmitRequest(
         event=request.match_info["event"],
         payload=payload,
@@ -87,13 +86,13 @@ async def read_emit(request: web.Request) -> EmitRequest:
         uid=uid,
         trace_id=query.get("trace_id", ""),
         headers=headers,
-        delay_s=read_duration("delay", query["delay"], uid) if "delay" in query else None,
-        deliver_at=read_instant(query["deliver_at"], uid) if "deliver_at" in query else None,
+        delay_s=read_duration("delay", query["delay"]) if "delay" in query else None,
+        deliver_at=read_instant(query["deliver_at"]) if "deliver_at" in query else None,
         expected_last_sequence=_sequence(query.get("expected_last_sequence")),
     )
 
 
-def _unpacked(body: bytes, outer: dict[str, str], uid: str) -> tuple[bytes, str, dict[str, str]]:
+def _unpacked(body: bytes, outer: dict[str, str]) -> tuple[bytes, str, dict[str, str]]:
     """Take a CloudEvent in structured mode apart: payload, content type, headers.
 
     Its attributes may stand in headers too (HTTP binding, section 3.2.3), but can't say something else there.
@@ -101,12 +100,12 @@ def _unpacked(body: bytes, outer: dict[str, str], uid: str) -> tuple[bytes, str,
     try:
         event = take_apart(parse(body))
     except ValueError as error:
-        raise Refusal(Reason.INVALID_REQUEST, f"the body is no CloudEvent: {error}", uid=uid) from None
+        raise Refusal(Reason.INVALID_REQUEST, f"the body is no CloudEvent: {error}") from None
     said = event.headers | {"ce-datacontenttype": encoded(event.content_type)}
     for name, value in outer.items():
         if name.startswith(PREFIX) and encoded(value) != said.get(name):
             raise Refusal(
-                Reason.INVALID_HEADER, f"the header {name} says something else than the CloudEvent in the body", uid=uid
+                Reason.INVALID_HEADER, f"the header {name} says something else than the CloudEvent in the body"
             )
     return event.payload, event.content_type, outer | event.headers
 
@@ -120,7 +119,7 @@ async def read_batch(request: web.Request) -> list[EmitRequest | Refusal]:
     if _once(request, "Content-Type").partition(";")[0].strip().lower() != BATCH_TYPE:
         raise Refusal(Reason.INVALID_REQUEST, f"a batch has the content type {BATCH_TYPE}")
     try:
-        items = parse(await _body(request, ""))
+        items = parse(await _body(request))
     except ValueError as error:
         raise Refusal(Reason.INVALID_REQUEST, f"the body is not JSON: {error}") from None
     if not isinstance(items, list):
@@ -140,8 +139,8 @@ def _batch_item(event: str, item: object) -> EmitRequest | Refusal:
     return EmitRequest(event, parts.payload, content_type=parts.content_type, headers=parts.headers)
 
 
-async def _body(request: web.Request, uid: str) -> bytes:
-    too_large = Refusal(Reason.TOO_LARGE, f"the body is larger than {MAX_BODY_BYTES >> 20} MiB", uid=uid)
+async def _body(request: web.Request) -> bytes:
+    too_large = Refusal(Reason.TOO_LARGE, f"the body is larger than {MAX_BODY_BYTES >> 20} MiB")
     if (request.content_length or 0) > MAX_BODY_BYTES:
         raise too_large
     try:
@@ -150,7 +149,7 @@ async def _body(request: web.Request, uid: str) -> bytes:
         raise too_large from None
     except web.RequestPayloadError as error:
         why = " ".join(str(error).removeprefix("400, message:").split())
-        raise Refusal(Reason.INVALID_REQUEST, f"the body can't be read: {why}", uid=uid) from None
+        raise Refusal(Reason.INVALID_REQUEST, f"the body can't be read: {why}") from None
 
 
 def _idempotency_key(request: web.Request) -> str:

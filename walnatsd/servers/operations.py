@@ -83,6 +83,13 @@ class Operation:
         if twice := next((name for name in query if len(query.getall(name)) > 1), None):
             raise Refusal(Reason.INVALID_REQUEST, f"the parameter {twice} stands twice")
 
+    def uid_in(self, request: web.Request) -> str:
+        """Give the uid that a request names, as it stands there; empty where there is none, or it is not for a uid."""
+        if not any(parameter.name == "uid" for parameter in self.parameters):
+            return ""
+        named = request.match_info.get("uid") or request.query.get("uid")
+        return named or request.headers.get("Idempotency-Key", "").strip('"')
+
 
 OPERATIONS = web.AppKey("OPERATIONS", list[Operation])
 """What an application serves."""
@@ -92,8 +99,13 @@ def serve(app: web.Application, operation: Operation, handler: Handler) -> None:
     """Have a handler answer the calls of an operation."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        operation.check(request)
-        return await handler(request)
+        try:
+            operation.check(request)
+            return await handler(request)
+        except Refusal as refusal:
+            if refusal.reason is not Reason.INVALID_UID:  # refused before anybody has looked at the uid
+                refusal.uid = refusal.uid or operation.uid_in(request)
+            raise
 
     path = operation.path
     for parameter in operation.parameters:

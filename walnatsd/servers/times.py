@@ -31,7 +31,7 @@ def instant_s(timestamp: Timestamp) -> float:
     return float(timestamp.seconds + timestamp.nanos / _NANOSECONDS)
 
 
-def read_duration(name: str, text: str, uid: str = "") -> float:
+def read_duration(name: str, text: str) -> float:
     """Read a parameter that is a duration as people write it, in seconds.
 
     Raises:
@@ -40,10 +40,10 @@ def read_duration(name: str, text: str, uid: str = "") -> float:
     try:
         return float(parse_duration(text))  # type: ignore[arg-type]  # of text it makes a number
     except ValueError as error:
-        raise Refusal(Reason.INVALID_TIME, f"{name}: {error}; this one is {text[:50]!r}", uid=uid) from None
+        raise Refusal(Reason.INVALID_TIME, f"{name}: {error}; this one is {text[:50]!r}") from None
 
 
-def read_instant(text: str, uid: str) -> float:
+def read_instant(text: str) -> float:
     """Read a time in RFC 3339, in seconds since the epoch.
 
     Raises:
@@ -55,7 +55,6 @@ def read_instant(text: str, uid: str) -> float:
         raise Refusal(
             Reason.INVALID_TIME,
             f"deliver_at is a time with its zone, like 2030-01-31T08:00:00Z, not {text[:50]!r}{hint}",
-            uid=uid,
         )
     return seconds
 
