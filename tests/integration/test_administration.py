@@ -13,6 +13,7 @@ from support.daemon import Sidecar, config_text, running
 from support.nats_server import NatsServer, nats_server
 from support.receiver import Received, Receiver, answers
 from support.waiting import until
+from walnatsd.broker import pull
 
 
 def text_for(nats: NatsServer, receiver: Receiver, *names: str, **options: object) -> str:
@@ -116,6 +117,23 @@ async def test_an_actor_that_answers_410_says_so_in_its_status(nats, receiver) -
         await until(paused)
         output = await command(sidecar, "status")
         assert "print of counts is paused: the actor answered 410. Resume it with:" in output
+
+
+@pytest.mark.parametrize("version", ["newest", "2.11.11"])
+async def test_an_actor_that_is_resumed_goes_on_at_once(tmp_path, receiver, monkeypatch, version) -> None:
+    """It went on with the next heartbeat, up to 5 s later, for the server had seen nothing that made it look."""
+    from support.nats_server import binary_of
+
+    for name, seconds in {"EXPIRES_S": 60.0, "HEARTBEAT_S": 30.0, "LOOK_INTERVAL_S": 60.0}.items():
+        monkeypatch.setattr(pull, name, seconds)
+    binary = None if version == "newest" else binary_of(version)
+    async with nats_server(tmp_path, binary=binary) as nats, running(text_for(nats, receiver)) as sidecar:
+        await sidecar.emit("counts", "1")
+        await receiver.wait_for(1)
+        assert (await admin(sidecar, "POST", "actors/counts/print/pause"))[1]["everywhere"]
+        await sidecar.emit("counts", "2")
+        await admin(sidecar, "POST", "actors/counts/print/resume")
+        await receiver.wait_for(2)
 
 
 async def test_a_server_before_2_11_pauses_in_this_sidecar_only_and_says_so(tmp_path, receiver) -> None:

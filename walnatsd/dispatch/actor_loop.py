@@ -245,13 +245,18 @@ class ActorLoop:
         self._resuming = self._loop.call_later(min(for_s, LONGEST_TIMER_S), self.resume_here)
 
     def resume_here(self) -> None:
-        """Go on after `pause_here`."""
+        """Go on after `pause_here`, or at once after the pause of the consumer.
+
+        A server whose consumer is resumed looks for messages only when something happens (nats-server 2.11 to 2.15, tried): the
+        next heartbeat, or that it is asked again.
+        """
         if self._resuming is not None:
             self._resuming.cancel()
             self._resuming = None
         self._pause_reason = None
         self._gate.resume()
         self._follow_gate()
+        self._withdraw()
         self.wake()
 
     async def drained(self) -> bool:
