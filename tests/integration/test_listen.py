@@ -43,7 +43,7 @@ async def test_a_delivery_carries_the_message_its_attempt_and_its_deadline(nats)
     message = delivery.message
     assert (message.event, message.payload, message.content_type) == ("counts", b"7", "application/json")
     assert (message.uid, message.sequence, message.trace_id) == ("one", 1, "t-1")
-    assert dict(message.headers) == {"ce-subject": "ü", "traceparent": "00-aa-bb-01", "x-mine": "m"}
+    assert dict(message.headers) == {"ce-subject": "%C3%BC", "traceparent": "00-aa-bb-01", "x-mine": "m"}
     assert abs(message.stored_at.ToNanoseconds() / 1e9 - time.time()) < 30
     assert delivery.attempt == 1
     assert 10 < delivery.deadline.ToNanoseconds() / 1e9 - time.time() < 21
