@@ -137,6 +137,22 @@ async def test_a_stop_that_nats_does_not_answer_ends_the_search_for_the_poison_q
     assert [len(numbers(received)) for received in receiver.received] == [3, 1]
 
 
+async def test_a_stop_leaves_acks_of_a_batch_that_nats_does_not_confirm_in_peace(nats, receiver, tmp_path) -> None:
+    """Each was an error in the log: a future whose exception nobody retrieved."""
+    async with proxy(nats.port) as way, nats.jetstream() as jetstream:
+        text = batch_actor(
+            nats, receiver, batch={"max_size": 20, "max_wait": 5}, url_of_nats=way.url, shutdown_timeout=2
+        )
+        async with process(tmp_path, text) as daemon:
+            way.hold_answers_after(b"+ACK")
+            await asyncio.gather(*(jetstream.publish("counts", str(n).encode()) for n in range(20)))
+            await until(lambda: settled(nats))
+            daemon.send_signal(signal.SIGTERM)
+            assert await daemon.wait() == 0
+            assert not [line for line in daemon.lines if line["level"] == "error"]
+        assert way.requests.count(b"+ACK") >= 20
+
+
 def test_a_rate_limit_that_leaves_no_start_for_the_search_is_a_config_error() -> None:
     declared = {"name": "print", "event": "counts", "url": "http://127.0.0.1:1/", "batch": {}}
     with pytest.raises(ValueError, match=r"rate_limit\.jobs of 2 at least"):

@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 
-from walnatsd.broker.errors import NoReplyError, NoRespondersError
+from walnatsd.broker.errors import BrokerError, NoReplyError, NoRespondersError
 from walnatsd.broker.wire import Frame
 
 SWEEP_INTERVAL_S = 0.25
@@ -44,7 +44,7 @@ class Replies:
         if future is None or future.done():
             return
         if frame.status == 503:
-            future.set_exception(NoRespondersError("nobody answers there: JetStream or the stream is not available"))
+            _fail(future, NoRespondersError("nobody answers there: JetStream or the stream is not available"))
         else:
             future.set_result(frame)
 
@@ -53,7 +53,7 @@ class Replies:
         waiting, self._waiting = self._waiting, {}
         for future, _ in waiting.values():
             if not future.done():
-                future.set_exception(NoReplyError("the connection to NATS broke before the answer came"))
+                _fail(future, NoReplyError("the connection to NATS broke before the answer came"))
 
     async def sweep(self) -> None:
         """Tell those who waited too long, for ever."""
@@ -64,4 +64,10 @@ class Replies:
             for token in late:
                 future, _ = self._waiting.pop(token)
                 if not future.done():
-                    future.set_exception(NoReplyError("NATS did not answer in time"))
+                    _fail(future, NoReplyError("NATS did not answer in time"))
+
+
+def _fail(future: asyncio.Future[Frame], error: BrokerError) -> None:
+    """Tell who waits. Where what was begun is not waited for any more, asyncio must not cry about it in the log."""
+    future.set_exception(error)
+    future.exception()
