@@ -14,6 +14,7 @@ from support.nats_server import NatsServer
 from support.proxy import proxy
 from support.receiver import Received, Receiver
 from support.waiting import until
+from walnatsd.broker import delivery
 from walnatsd.model.actor import Actor
 
 
@@ -151,6 +152,34 @@ async def test_a_stop_leaves_acks_of_a_batch_that_nats_does_not_confirm_in_peace
             assert await daemon.wait() == 0
             assert not [line for line in daemon.lines if line["level"] == "error"]
         assert way.requests.count(b"+ACK") >= 20
+
+
+async def test_a_batch_whose_consumer_is_deleted_holds_its_slot_no_longer_than_a_message_would(
+    nats, receiver, monkeypatch
+) -> None:
+    """Its acks were said again one after the other, each with a pause."""
+    monkeypatch.setattr(delivery, "SETTLE_PAUSE_S", 1.0)
+    release = asyncio.Event()
+
+    async def hold(_received: Received) -> web.StreamResponse:
+        await release.wait()
+        return web.Response()
+
+    receiver.answer = hold
+    text = batch_actor(nats, receiver, batch={"max_size": 30, "max_wait": 5})
+    async with running(text):
+        pass
+    as_it_is = {"WALNATSD_NATS__MANAGE__CREATE": "false"}
+    async with running(text, environ=as_it_is) as sidecar, nats.jetstream() as jetstream:
+        await asyncio.gather(*(jetstream.publish("counts", str(n).encode()) for n in range(30)))
+        await receiver.wait_for(1)
+        await jetstream.delete_consumer("counts", "print")
+        release.set()
+
+        async def is_let_go() -> bool:
+            return (await sidecar.metrics())['walnatsd_deliveries_in_flight{actor="print",event="counts"}'] == 0
+
+        await until(is_let_go)
 
 
 def test_a_rate_limit_that_leaves_no_start_for_the_search_is_a_config_error() -> None:

@@ -133,14 +133,21 @@ class Delivery:
         with contextlib.suppress(NotConnectedError):
             self._acked = self._connection.ask(self._reply, _ACK, timeout_s=SETTLE_TIMEOUT_S)
 
+    async def is_ack_confirmed(self) -> bool:
+        """Wait for the server's word on the ack that was begun; False where it does not come, so that `ack` says it again."""
+        begun, self._acked = self._acked, None  # a future that a cancellation ended must not be awaited again
+        if begun is None:
+            return False
+        with contextlib.suppress(NoReplyError, NoRespondersError):
+            await begun
+            self._acked = begun
+            return True
+        return False
+
     async def ack(self) -> None:
         """Settle: the message is handled. Returns after the server's confirmation."""
-        if self._acked is not None:
-            begun, self._acked = self._acked, None
-            with contextlib.suppress(NoReplyError, NoRespondersError):
-                await begun
-                return
-        await self._settle(_ACK)
+        if not await self.is_ack_confirmed():
+            await self._settle(_ACK)
 
     async def nak(self, after_s: float = 0.0) -> None:
         """Hand the message back, to be delivered again not before `after_s` seconds, or after 30 days."""

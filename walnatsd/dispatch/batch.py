@@ -216,13 +216,19 @@ class BatchIntake:
         await asyncio.gather(self._conclude_in_turn(acknowledged), *(self._conclude(*other) for other in others))
 
     async def _conclude_in_turn(self, attempts: Sequence[tuple[Delivery, Attempt]]) -> None:
-        left = deque(attempts)
+        """Conclude what is confirmed one after the other, then the rest together, for each of them may take long."""
+        left, unconfirmed = deque(attempts), []
         try:
             while left:
-                await self._conclude(*left.popleft())
-        finally:
-            for delivery, _ in left:  # the stop can't wait; their acks are on their way
+                if await left[0][0].is_ack_confirmed():
+                    await self._conclude(*left.popleft())
+                else:
+                    unconfirmed.append(left.popleft())
+        except asyncio.CancelledError:
+            for delivery, _ in (*left, *unconfirmed):  # the stop can't wait; their acks are on their way
                 self._hand.let_go(delivery)
+            raise
+        await asyncio.gather(*(self._conclude(*each) for each in unconfirmed))
 
     async def _conclude(self, delivery: Delivery, attempt: Attempt) -> None:
         try:
