@@ -140,16 +140,19 @@ def _batch_item(event: str, item: object) -> EmitRequest | Refusal:
 
 
 async def _body(request: web.Request) -> bytes:
-    too_large = Refusal(Reason.TOO_LARGE, f"the body is larger than {MAX_BODY_BYTES >> 20} MiB")
     if (request.content_length or 0) > MAX_BODY_BYTES:
-        raise too_large
+        raise _too_large()
     try:
         return await request.read()
     except web.HTTPRequestEntityTooLarge:
-        raise too_large from None
+        raise _too_large() from None
     except web.RequestPayloadError as error:
         why = " ".join(str(error).removeprefix("400, message:").split())
         raise Refusal(Reason.INVALID_REQUEST, f"the body can't be read: {why}") from None
+
+
+def _too_large() -> Refusal:
+    return Refusal(Reason.TOO_LARGE, f"the body is larger than {MAX_BODY_BYTES >> 20} MiB")
 
 
 def _idempotency_key(request: web.Request) -> str:
