@@ -55,6 +55,15 @@ async def test_every_emit_without_a_uid_gets_one_of_its_own(sidecar: Sidecar, co
     assert not sidecar.emitted[0].HasField("expected_last_sequence")
 
 
+async def test_a_payload_that_no_server_takes_is_refused_and_not_sent(
+    sidecar: Sidecar, conn: walnatsd.Connection
+) -> None:
+    with pytest.raises(walnatsd.InvalidError) as caught:
+        await conn.emit(walnatsd.Event("counts", bytes), bytes((64 << 20) + 1), uid="one")
+    assert (caught.value.reason, caught.value.uid, caught.value.maybe_stored) == ("TOO_LARGE", "one", False)
+    assert sidecar.emitted == []
+
+
 async def test_an_empty_uid_is_none_so_that_a_try_again_is_safe(sidecar: Sidecar, conn: walnatsd.Connection) -> None:
     await conn.emit(COUNT, 1, uid="")
     assert sidecar.emitted[0].uid

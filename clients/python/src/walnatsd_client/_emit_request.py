@@ -9,10 +9,14 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from walnatsd_client._cloud_event import CloudEvent
 from walnatsd_client._declarations import duration
+from walnatsd_client._errors import InvalidError
 from walnatsd_client._event import Event
 from walnatsd_client._proto import events_pb2
 
 T = TypeVar("T")
+
+_MAX_PAYLOAD_BYTES = 64 << 20
+"""No NATS server takes more (the bound of `max_payload`). gRPC cuts a larger request off, without a reason of walnatsd's."""
 
 
 def emit_request(
@@ -31,15 +35,20 @@ def emit_request(
 
     Raises:
         ValueError: As `Connection.emit`.
+        InvalidError: TOO_LARGE: nobody could store that.
     """
     if delay is not None and deliver_at is not None:
         raise ValueError("give either delay or deliver_at")
     all_headers = _all_headers(headers or {}, meta)
     if not uid:
         uid = "" if _identifies_itself(all_headers) else uuid.uuid4().hex
+    payload = event.encode(message)
+    if len(payload) > _MAX_PAYLOAD_BYTES:
+        told = f"the payload has {len(payload)} bytes, and no NATS server takes more than {_MAX_PAYLOAD_BYTES}"
+        raise InvalidError(told, "TOO_LARGE", uid=uid)
     return events_pb2.EmitRequest(
         event=event.name,
-        payload=event.encode(message),
+        payload=payload,
         content_type=(meta and meta.datacontenttype) or event.content_type,
         uid=uid,
         trace_id=trace_id or "",
