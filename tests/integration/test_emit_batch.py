@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
+from typing import Any
 
 import grpc
 import pytest
@@ -11,6 +13,8 @@ from support.grpc_calls import refused, refused_status, stubs
 from support.streams import keep_messages, stored
 from support.waiting import until
 from walnatsd.broker import publisher
+from walnatsd.emit.emitter import Emitter
+from walnatsd.emit.request import EmitRequest
 from walnatsd.v1 import events_pb2
 
 
@@ -128,24 +132,56 @@ async def test_a_batch_waits_for_nats_no_longer_than_one_emit_and_says_of_each_i
     assert all("within 6 s" in each.message for each in told)
 
 
-async def test_a_caller_that_leaves_takes_up_no_room(nats) -> None:
+async def test_a_caller_that_leaves_takes_up_no_room(nats, monkeypatch) -> None:
+    emit_all, taken_in = Emitter.emit_all, asyncio.Event()
+
+    async def note(emitter: Emitter, requests: Sequence[EmitRequest], **options: Any) -> Any:
+        taken_in.set()  # who waits for it goes on after the first step of emit_all, in which all items are sent
+        return await emit_all(emitter, requests, **options)
+
+    monkeypatch.setattr(Emitter, "emit_all", note)
     text = config_text(nats.url, events=[{"name": "counts"}], emit={"max_in_flight": 10})
     async with running(text) as sidecar, stubs(sidecar.grpc) as calls:
         await keep_messages(nats)
         async with nats.frozen():
             leaving = asyncio.ensure_future(calls.events.EmitBatch(batch(*[item()] * 10)))
-
-            async def is_full() -> bool:
-                [result] = (await calls.events.EmitBatch(batch(item()))).items
-                return refused_status(result.error).reason == "BUSY"
-
-            await until(is_full)
+            await taken_in.wait()
+            [result] = (await calls.events.EmitBatch(batch(item()))).items
+            assert refused_status(result.error).reason == "BUSY"
             leaving.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await leaving
             await until(lambda: cancelled(sidecar))
         answer = await calls.events.EmitBatch(batch(*[item()] * 10))
     assert all(result.HasField("ok") for result in answer.items)
+
+
+async def test_a_caller_that_leaves_before_its_items_have_begun_to_wait_takes_up_no_room(nats, monkeypatch) -> None:
+    """The tasks of such items were cancelled before their first step, and their room was never given back."""
+    emit_all = Emitter.emit_all
+
+    async def leave_at_once(emitter: Emitter, requests: Sequence[EmitRequest], **options: Any) -> Any:
+        emitting = asyncio.create_task(emit_all(emitter, requests, **options))
+        asyncio.get_running_loop().call_soon(emitting.cancel)  # after its first step, before that of its tasks
+        return await emitting
+
+    text = config_text(nats.url, events=[{"name": "counts"}], emit={"max_in_flight": 10})
+    async with running(text) as sidecar, stubs(sidecar.grpc) as calls:
+        await keep_messages(nats)
+        await nats.kill()
+        await until(lambda: is_away(sidecar))
+        with monkeypatch.context() as patched:
+            patched.setattr(Emitter, "emit_all", leave_at_once)
+            with pytest.raises(grpc.aio.AioRpcError):  # gRPC never answers where a handler was cancelled by another
+                await calls.events.EmitBatch(batch(*[item()] * 10), timeout=1)
+        assert await cancelled(sidecar)
+        await nats.start()
+        answer = await calls.events.EmitBatch(batch(*[item()] * 10))
+    assert all(result.HasField("ok") for result in answer.items)
+
+
+async def is_away(sidecar: Sidecar) -> bool:
+    return (await sidecar.readiness())[0] == 503
 
 
 async def cancelled(sidecar: Sidecar) -> bool:

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -39,6 +38,8 @@ class _Emit:
     begun: Begun | None = None
     """What is under way already."""
     refusal: Refusal | None = None
+    is_concluded: bool = False
+    """Whether its room is given back and it is counted."""
 
     @property
     def has_left(self) -> bool:
@@ -103,7 +104,6 @@ class Emitter:
         What can leave at once does so before anything is waited for, and costs no task of its own.
         """
         emits = [self._begin(request, deadline_s) for request in requests]
-        left = deque(emit for emit in emits if emit.has_left)
         try:
             async with asyncio.TaskGroup() as tasks:
                 later = {
@@ -111,16 +111,11 @@ class Emitter:
                     for emit in emits
                     if not emit.has_left
                 }
-                results = []
-                for emit in emits:
-                    if emit.has_left:
-                        left.popleft()
-                        results.append(await self._try_end(emit))
-                    else:
-                        results.append(await later[id(emit)])
+                results = [await (self._try_end(emit) if emit.has_left else later[id(emit)]) for emit in emits]
         finally:
-            for emit in left:  # the caller has gone
-                self._give_up(emit)
+            for emit in emits:
+                if not emit.is_concluded:  # the caller has gone; a task that had not begun by then never will
+                    self._give_up(emit)
         return results
 
     def _begin(self, request: EmitRequest, deadline_s: float | None) -> "_Emit":
@@ -167,6 +162,7 @@ class Emitter:
         self._conclude(emit, "cancelled")
 
     def _conclude(self, emit: "_Emit", outcome: str) -> None:
+        emit.is_concluded = True
         if emit.outgoing is not None:
             self._give_room_back(emit.outgoing)
         self._metrics.emits(emit.label, outcome).inc()
