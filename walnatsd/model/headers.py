@@ -49,7 +49,7 @@ def is_reserved(name: str) -> bool:
     return lower in _CONNECTION_HEADERS or lower in _CREDENTIALS or lower.startswith(_OWN_PREFIXES)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=256)  # few in practice; an emitter may make long ones up
 def deliverable(name: str) -> str | None:
     """Give the name that a stored header has on its way to an actor: in lower case; None where it stays behind.
 

@@ -70,7 +70,7 @@ def _event(message: Message, source: str, extensions: Mapping[str, Any]) -> dict
     return event | more | _data(message.payload, media_type)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=256)  # few in practice; an emitter may make long ones up
 def _attribute_of(header: str) -> str | None:
     """Give the attribute that a header stands for; None where the format has no such name."""
     attribute = header.removeprefix(cloudevents.PREFIX)
