@@ -1,13 +1,16 @@
 """Watchers of live feeds: bounded, never waited for, told why they end."""
 
 import asyncio
+import gzip
+import tracemalloc
 
 import pytest
 
 from walnatsd.broker.wire import Frame
+from walnatsd.model.event import Codec
 from walnatsd.model.refusal import Reason, Refusal
 from walnatsd.monitor.watcher import MAX_BYTES, MAX_MESSAGES, Gap, Seen, Watcher
-from walnatsd.payload.codecs import CodecError, Codecs
+from walnatsd.payload.codecs import CodecError, Codecs, open_codecs
 
 STOPPING = Refusal(Reason.STOPPING, "the daemon is stopping")
 
@@ -117,3 +120,19 @@ async def test_the_facts_of_a_message() -> None:
     message = seen(b"1", head=b"NATS/1.0\r\nNats-Msg-Id: u\r\nX-Mine: 1\r\n\r\n").message
     assert (message.event, message.stream, message.sequence, message.stored_at) == ("a.b", "a-b", 0, 7.5)
     assert (message.uid, message.headers["X-Mine"]) == ("u", "1")
+
+
+def test_what_was_decompressed_to_be_looked_at_is_not_kept() -> None:
+    """What may wait is counted as it is published; decoded, it may be a thousand times as large."""
+    payload = gzip.compress(b"0" * (1 << 20))
+    codecs = open_codecs([Codec.model_validate({"gzip": {}})], lambda _: "")
+    waiting = [Seen(Frame("counts", "", payload, b""), event="a", stream="a", codecs=codecs, at=7.5) for _ in range(32)]
+    tracemalloc.start()
+    try:
+        for each in waiting:
+            assert len(each.message.payload) == 1 << 20
+            assert not each.codec_error
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 4 << 20

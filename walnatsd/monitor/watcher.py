@@ -1,7 +1,6 @@
 """One who watches: a bounded queue between the connection to NATS, which must not wait, and a reader that may be slow."""
 
 import asyncio
-import functools
 from collections import deque
 
 from walnatsd.broker.wire import Frame
@@ -12,10 +11,12 @@ from walnatsd.payload.codecs import CodecError, Codecs
 MAX_MESSAGES = 10_000
 MAX_BYTES = 8 << 20
 """What may wait for a watcher. Who lets more come is dropped."""
+KEPT_GROWTH = 2
+"""What grows more than so many times when it is decoded is decoded for each watcher, for what waits is counted as it came."""
 
 
 class Seen:
-    """A message on its way to its stream. Decoded once, when the first watcher looks."""
+    """A message on its way to its stream. Decoded when a watcher looks, for all of them where that did not make it large."""
 
     def __init__(self, frame: Frame, *, event: str, stream: str, codecs: Codecs, at: float) -> None:
         """Take a message as it was published.
@@ -33,30 +34,41 @@ class Seen:
         self._stream = stream
         self._codecs = codecs
         self._at = at
+        self._message: Message | None = None
+        self._codec_error: str | None = None
 
-    @functools.cached_property
+    @property
     def message(self) -> Message:
         """What was published, codecs undone where they can be. The stream has yet to give it a place: its sequence is 0."""
-        return Message(
+        if self._message is not None:
+            return self._message
+        message = Message(
             event=self._event,
-            payload=self._decoded[0],
+            payload=self._decode(),
             headers=self._frame.headers(),
             stream=self._stream,
             sequence=0,
             stored_at=self._at,
         )
+        if len(message.payload) <= KEPT_GROWTH * self.size:
+            self._message = message
+        return message
 
     @property
     def codec_error(self) -> str:
         """Why the payload is shown as it is stored; empty where the codecs could be undone."""
-        return self._decoded[1]
+        if self._codec_error is None:
+            self._decode()
+        return self._codec_error or ""
 
-    @functools.cached_property
-    def _decoded(self) -> tuple[bytes, str]:
+    def _decode(self) -> bytes:
         try:
-            return self._codecs.decode(self._frame.payload), ""
+            payload = self._codecs.decode(self._frame.payload)
         except CodecError as error:
-            return self._frame.payload, str(error)
+            self._codec_error = str(error)
+            return self._frame.payload
+        self._codec_error = ""
+        return payload
 
 
 class Gap:

@@ -38,6 +38,7 @@ async def show(watcher: Watcher, context: Context) -> None:
 
 
 def _message(seen: Seen) -> message_pb2.Message:
-    message = message_pb2.Message(codec_error=seen.codec_error)
+    message = message_pb2.Message()
     fill_message(message, seen.message)
+    message.codec_error = seen.codec_error  # known since the message was decoded
     return message
