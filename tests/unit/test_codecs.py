@@ -1,6 +1,7 @@
 """Codecs: the formats of the walnats library, several live keys, bounded decompression."""
 
 import gzip
+import random
 import zlib
 
 import pytest
@@ -107,3 +108,39 @@ def test_a_key_or_hash_that_cannot_be_used_is_refused_without_being_repeated(dec
     with pytest.raises(ValueError, match=words) as caught:
         opened(declared)
     assert "new key" not in str(caught.value)
+
+
+def test_gzip_of_very_many_members_is_read_once_and_not_once_for_each_member(monkeypatch: pytest.MonkeyPatch) -> None:
+    handed = 0
+
+    class Counting:
+        def __init__(self, window: int) -> None:
+            self._member = zlib.decompressobj(window)
+
+        def decompress(self, data: bytes, most: int) -> bytes:
+            nonlocal handed
+            handed += len(data)
+            return self._member.decompress(data, most)
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._member, name)
+
+    class Zlib:
+        error = zlib.error
+        decompressobj = Counting
+
+    monkeypatch.setattr(codecs, "zlib", Zlib)
+    payload = gzip.compress(b"") * 10_000 + gzip.compress(b"x")
+    assert opened(GZIP).decode(payload) == b"x"
+    assert handed < 10_000 * (len(payload) // 10)
+
+
+@pytest.mark.parametrize("size", [1, 4000, 4096, 5000, 100_000])
+def test_gzip_members_are_read_wherever_they_begin(size: int) -> None:
+    noise = random.Random(size).randbytes(size)
+    payload = gzip.compress(noise) + b"\0" * size + gzip.compress(b"") + gzip.compress(noise) + b"\0" * size
+    assert opened(GZIP).decode(payload) == noise * 2
+    with pytest.raises(CodecError, match="too early"):
+        opened(GZIP).decode(gzip.compress(noise)[:-1])
+    with pytest.raises(CodecError, match="too early"):
+        opened(GZIP).decode(b"")

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import hmac
+import re
 import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -13,6 +14,8 @@ from walnatsd.model.event import Codec
 MAX_DECODED_BYTES = 64 << 20
 """A payload that would grow larger than this is not decompressed."""
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS
+_GZIP_PIECE_BYTES = 4096
+_PADDING = re.compile(rb"\0*")
 
 Reveal = Callable[[Secret], str]
 
@@ -83,20 +86,30 @@ class _Gzip:
         """Decompress all members of the stream (RFC 1952 section 2.2), up to the limit."""
         parts: list[bytes] = []
         left = MAX_DECODED_BYTES
+        place = 0
+        member = zlib.decompressobj(_GZIP_WINDOW)
         try:
-            while True:
-                member = zlib.decompressobj(_GZIP_WINDOW)
-                parts.append(member.decompress(data, left + 1))
+            while place < len(data):
+                # by pieces, for what follows a member is copied when it ends, and there may be very many members
+                piece = data[place : place + _GZIP_PIECE_BYTES]
+                parts.append(member.decompress(piece, left + 1))
                 left -= len(parts[-1])
                 if left < 0:
                     raise CodecError(f"gzip: more than {MAX_DECODED_BYTES >> 20} MiB when decompressed")
-                if not member.eof:
-                    raise CodecError("gzip: the data ends too early")
-                data = member.unused_data.lstrip(b"\0")
-                if not data:
-                    return b"".join(parts)
+                place += len(piece) - len(member.unused_data)
+                if member.eof:
+                    place = _end_of_padding(data, place)
+                    if place == len(data):
+                        return b"".join(parts)
+                    member = zlib.decompressobj(_GZIP_WINDOW)
         except zlib.error as error:
             raise CodecError(f"gzip: {error}") from None
+        raise CodecError("gzip: the data ends too early")
+
+
+def _end_of_padding(data: bytes, place: int) -> int:
+    padding = _PADDING.match(data, place)
+    return padding.end() if padding is not None else place
 
 
 class _Hmac:
