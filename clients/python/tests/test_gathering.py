@@ -350,3 +350,46 @@ async def test_leaving_the_connection_tells_those_who_wait_and_leaves_no_task_be
     assert [type(error) for error in errors] == [walnatsd.UnavailableError] * 4
     assert {str(error) for error in errors} == {"SIDECAR_UNAVAILABLE: the connection was closed here"}
     assert carriers() == []
+
+
+async def test_events_that_are_emitted_while_the_connection_is_left_do_not_disturb_the_leaving(
+    sidecar: Sidecar, conn: walnatsd.Connection
+) -> None:
+    gate = Gate(sidecar)
+    first = [asyncio.create_task(conn.emit(COUNT, number)) for number in range(2)]
+    await gate.arrived.wait()
+    leaving = asyncio.create_task(conn._gathering.close())
+    await asyncio.sleep(0)
+    late = asyncio.create_task(conn.emit(WORD, "late"))
+    await leaving
+    gate.open.set()
+    assert isinstance(await first[0], walnatsd.Receipt)  # it went alone, and ends with the channel
+    with pytest.raises(walnatsd.UnavailableError):
+        await first[1]
+    await late
+
+
+async def test_an_emit_has_all_of_its_time_though_it_gathered_with_older_ones(
+    sidecar: Sidecar, conn: walnatsd.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_gathering, "MAX_UNDER_WAY", 1)  # so that the others gather for as long as the first takes
+    arrived, first_may_go, all_may_go = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def emit(request: events_pb2.EmitRequest, context: Context) -> events_pb2.EmitResponse:
+        arrived.set()
+        await (first_may_go if request.uid == "first" else all_may_go).wait()
+        return await sidecar.store(request, context)
+
+    sidecar.emit = emit
+    first = asyncio.create_task(conn.emit(COUNT, 0, uid="first", timeout=2))
+    await arrived.wait()
+    older = asyncio.create_task(conn.emit(COUNT, 1, timeout=2))
+    await asyncio.sleep(1)  # the time of the older one passes
+    younger = asyncio.create_task(conn.emit(COUNT, 2, timeout=2))
+    await asyncio.sleep(0)
+    first_may_go.set()
+    await first
+    with pytest.raises(walnatsd.UnavailableError, match="within 2 s"):
+        await older
+    all_may_go.set()
+    assert isinstance(await younger, walnatsd.Receipt)

@@ -21,6 +21,8 @@ LONGEST_WAIT_S = 0.005
 """But they gather no longer than this: an answer that takes its time waits for NATS, and must not hold others up."""
 MAX_UNDER_WAY = 5 * MAX_ITEMS
 """So many emits of a lane at most: half of what a sidecar takes at once unless told otherwise."""
+SPREAD = 0.05
+"""Emits that travel together end together, when the first of them does: none loses more than this part of its timeout."""
 MANY_LANES = 100
 """Idle lanes are forgotten beyond this number; a caller may use another timeout for every emit."""
 
@@ -61,7 +63,7 @@ class Gathering:
 
     async def close(self) -> None:
         """End what is gathered and what is under way; who waits for it gets an `UnavailableError`."""
-        for lane in self._lanes.values():
+        for lane in list(self._lanes.values()):  # who emits meanwhile may open more
             await lane.close()
 
 
@@ -87,6 +89,7 @@ class _Lane:
         self._channel = channel
         self._events = events
         self._timeout_s = timeout_s
+        self._spread_s = timeout_s * SPREAD
         self._loop = asyncio.get_running_loop()
         self._gathered: deque[_Waiting] = deque()
         self._departure: asyncio.Handle | None = None
@@ -149,7 +152,7 @@ class _Lane:
         size = 0
         while self._gathered and len(batch) < MAX_ITEMS:
             size += self._gathered[0].request.ByteSize()
-            if batch and size > MAX_BYTES:
+            if batch and (size > MAX_BYTES or self._gathered[0].deadline > batch[0].deadline + self._spread_s):
                 break
             waiting = self._gathered.popleft()
             if not waiting.answer.done():  # else it was cancelled
