@@ -7,8 +7,9 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -185,3 +186,22 @@ def test_an_interrupt_ends_the_call_and_the_connection_stays_good(sidecar: Asked
             conn.emit(COUNT, 1)
         sidecar.emit = sidecar.store
         assert conn.emit(COUNT, 2).sequence == 1
+
+
+def test_a_connection_that_can_not_be_opened_says_so_and_the_next_call_tries_again() -> None:
+    opened = 0
+
+    @asynccontextmanager
+    async def open_connection() -> AsyncIterator[walnatsd.Connection]:
+        nonlocal opened
+        opened += 1
+        raise OSError("no such thing")
+        yield
+
+    before = set(threading.enumerate())
+    with ThreadPoolExecutor(1) as others, walnatsd.SyncConnection(open_connection) as conn:
+        for _ in range(2):
+            with pytest.raises(OSError, match="no such thing"):
+                others.submit(conn.emit, COUNT, 1).result(timeout=10)
+    assert opened == 2
+    assert set(threading.enumerate()) <= before

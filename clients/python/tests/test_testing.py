@@ -269,3 +269,17 @@ async def test_a_bug_of_the_memory_is_no_silence(monkeypatch: pytest.MonkeyPatch
         await conn.register(COUNT)
         with pytest.raises(ZeroDivisionError):
             await conn.emit(COUNT, 1)
+
+
+async def test_an_actor_that_can_not_be_served_is_told_at_the_beginning() -> None:
+    actor = walnatsd.Actor("count", COUNT, print)
+    async with asyncio.timeout(10):
+        with pytest.raises(ValueError, match="different actors"):
+            async with testing.connect(actor, actor):
+                pass
+
+
+def test_blocking_code_is_told_of_an_actor_that_is_refused() -> None:
+    actor = walnatsd.Actor("count", COUNT, print, filter="data > 1")
+    with testing.connect_sync(actor) as conn, pytest.raises(walnatsd.WalnatsdError, match="filter"):
+        conn.emit(COUNT, 1)

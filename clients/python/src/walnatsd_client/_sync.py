@@ -155,7 +155,12 @@ class _Background:
         # a daemon: an application that ends without closing ends all the same
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="walnatsd-client", daemon=True)
         self._thread.start()
-        self._connection, self._loop, self._to_stop = self._opened.result()
+        try:
+            self._connection, self._loop, self._to_stop = self._opened.result()
+        except BaseException:
+            if self._opened.done():
+                self._thread.join()
+            raise
 
     def begin(self, work: Callable[[Connection], Awaitable[R]]) -> "Future[R]":
         async def run() -> R:
@@ -169,9 +174,14 @@ class _Background:
 
     async def _serve(self) -> None:
         to_stop = asyncio.Event()
-        async with self._open_connection() as connection:
-            self._opened.set_result((connection, asyncio.get_running_loop(), to_stop))
-            await to_stop.wait()
+        try:
+            async with self._open_connection() as connection:
+                self._opened.set_result((connection, asyncio.get_running_loop(), to_stop))
+                await to_stop.wait()
+        except BaseException as error:
+            if self._opened.done():
+                raise
+            self._opened.set_exception(error)  # it is raised where the connection was wanted
         ours = asyncio.current_task()
         if calls := [task for task in asyncio.all_tasks() if task is not ours]:
             await asyncio.wait(calls)  # they have lost their connection, and tell so

@@ -1,7 +1,7 @@
 """The in-memory connection."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -172,6 +172,7 @@ async def connect(*actors: Actor[Any]) -> AsyncIterator[MemoryConnection]:
             that are there at the same time make a batch.
 
     Raises:
+        ValueError: An actor is given twice.
         WalnatsdError: As `register`.
     """
     sidecar = _Sidecar()
@@ -184,7 +185,7 @@ async def connect(*actors: Actor[Any]) -> AsyncIterator[MemoryConnection]:
         if actors:
             await connection.register(*actors)
             listening = asyncio.create_task(connection.listen(*served), name="testing/listen")
-            await sidecar.until_served(actors)
+            await _begun(listening, sidecar.until_served(actors))
         yield connection
     finally:
         if listening is not None:
@@ -193,6 +194,18 @@ async def connect(*actors: Actor[Any]) -> AsyncIterator[MemoryConnection]:
         await connection._gathering.close()  # noqa: SLF001 - ours
         sidecar.clock.close()
         await channel.close()
+
+
+async def _begun(listening: "asyncio.Task[Never]", served: Coroutine[Any, Any, None]) -> None:
+    """Wait until the actors are served; raise what ends the listening before."""
+    serving = asyncio.create_task(served, name="testing/served")
+    try:
+        await asyncio.wait((listening, serving), return_when=asyncio.FIRST_COMPLETED)
+        if listening.done():
+            await listening
+    finally:
+        serving.cancel()
+        await asyncio.wait((serving,))
 
 
 def _emitted(event: Event[T], request: Any, response: Any) -> Emitted[T]:
