@@ -105,3 +105,33 @@ async def test_leaving_ends_the_feed_in_the_sidecar(nats) -> None:
 
 async def _left(sidecar) -> bool:
     return (await sidecar.metrics())["walnatsd_watchers"] == 0
+
+
+async def test_a_feed_whose_connection_is_closed_ends_with_an_error_and_cancels_nobody(nats) -> None:
+    async def watch(conn: walnatsd.Connection) -> None:
+        async with conn.monitor(COUNT) as feed:
+            watching.set()
+            await anext(feed)
+
+    watching = asyncio.Event()
+    async with running(config_text(nats.url)) as sidecar:
+        async with walnatsd.connect(sidecar.grpc) as conn:
+            await conn.register(COUNT)
+            watcher = asyncio.create_task(watch(conn))
+            await watching.wait()
+        async with asyncio.timeout(20):
+            with pytest.raises(walnatsd.UnavailableError, match="closed here"):
+                await watcher
+            with pytest.raises(walnatsd.UnavailableError, match="closed here"):
+                await watch(conn)
+
+
+async def test_a_feed_that_waits_for_its_sidecar_ends_when_its_connection_is_closed(tmp_path) -> None:
+    async with walnatsd.connect(f"unix:{tmp_path}/nobody.sock") as conn:
+        watcher = asyncio.create_task(conn.monitor(COUNT).__aenter__())
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not watcher.done()
+    async with asyncio.timeout(20):
+        with pytest.raises(walnatsd.UnavailableError, match="closed here"):
+            await watcher

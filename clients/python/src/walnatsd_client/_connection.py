@@ -260,7 +260,7 @@ class Connection:
             ValueError: No event is given.
             UnknownEventError: An event is not declared.
             CapacityError: This end does not keep up (`NOT_READING`, while iterating), or too many watch (`BUSY`).
-            UnavailableError: The sidecar has no connection to NATS (at the beginning).
+            UnavailableError: The sidecar has no connection to NATS (at the beginning), or this connection was closed here.
             WalnatsdError: Anything else.
         """
         if not events:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import grpc
 
-from walnatsd_client._errors import UnavailableError, UnknownEventError, WalnatsdError
+from walnatsd_client._errors import SIDECAR_UNAVAILABLE, UnavailableError, UnknownEventError, WalnatsdError
 from walnatsd_client._event import Event
 from walnatsd_client._listen import ending_of
 from walnatsd_client._proto import events_pb2, message_pb2
@@ -72,6 +72,8 @@ class Feed(Generic[T]):
         self._events = {event.name: event for event in events}
         self._registrations = registrations
         self._call: grpc.aio.UnaryStreamCall[events_pb2.MonitorRequest, message_pb2.Message] | None = None
+        self._is_closed = False
+        """The connection was, so that there is nothing to come again to."""
 
     async def begin(self) -> None:
         """Have the sidecar begin; returns when everything emitted from then on is seen.
@@ -79,8 +81,12 @@ class Feed(Generic[T]):
         Raises:
             WalnatsdError: It does not.
         """
-        call = self._call = self._stub.Monitor(events_pb2.MonitorRequest(events=self._events), wait_for_ready=True)
-        if not any(key == _BEGUN for key, _ in await call.initial_metadata()):
+        try:
+            call = self._call = self._stub.Monitor(events_pb2.MonitorRequest(events=self._events), wait_for_ready=True)
+            metadata = await call.initial_metadata()
+        except (grpc.aio.UsageError, asyncio.CancelledError) as closed:
+            raise self._ending_of(closed) from None
+        if not any(key == _BEGUN for key, _ in metadata):
             await self._read()
             raise WalnatsdError("the sidecar began to send before it said so", "INTERNAL")
 
@@ -98,12 +104,15 @@ class Feed(Generic[T]):
 
         Raises:
             CapacityError: This end did not keep up, so the sidecar has ended it (`NOT_READING`).
+            UnavailableError: The connection was closed here.
             WalnatsdError: The sidecar ended it for another reason.
         """
         while True:
             try:
                 return _seen(await self._read(), self._events)
             except UnavailableError as error:
+                if self._is_closed:
+                    raise
                 _logger.warning("the feed from the sidecar ended, coming again: %s", error)
                 await self._begin_again()
 
@@ -113,9 +122,19 @@ class Feed(Generic[T]):
             message = await self._call.read()
         except grpc.aio.AioRpcError as error:
             raise ending_of(error) from None
+        except asyncio.CancelledError as closed:
+            raise self._ending_of(closed) from None
         if not isinstance(message, message_pb2.Message):
             raise UnavailableError("the sidecar closed the feed", "STOPPING")
         return message
+
+    def _ending_of(self, closed: BaseException) -> BaseException:
+        """Tell apart what gRPC raises alike: that the connection was closed here, and that this task is cancelled."""
+        task = asyncio.current_task()
+        if isinstance(closed, asyncio.CancelledError) and (task is None or task.cancelling()):
+            return closed
+        self._is_closed = True
+        return UnavailableError("the connection was closed here", SIDECAR_UNAVAILABLE)
 
     async def _begin_again(self) -> None:
         pause_s = FIRST_PAUSE_S
@@ -126,7 +145,8 @@ class Feed(Generic[T]):
                 if await self._has_begun():
                     return
             except UnavailableError:
-                continue
+                if self._is_closed:
+                    raise
 
     async def _has_begun(self) -> bool:
         """Begin, or register again what a restarted sidecar has forgotten."""
