@@ -124,3 +124,15 @@ async def test_wrong_arguments_are_refused_before_anything_is_sent(conn: walnats
             await conn.listen(*wrong)
     with pytest.raises(ValueError, match="max_in_flight"):
         await conn.listen(actor, max_in_flight=-1)
+
+
+async def test_it_ends_with_an_error_when_its_connection_is_closed(sidecar: Sidecar) -> None:
+    actor = walnatsd.Actor("print", COUNT, print)
+    async with sidecar.serve() as target, asyncio.timeout(20):
+        async with walnatsd.connect(target) as conn:
+            listening = asyncio.create_task(conn.listen(actor))
+            await sidecar.session()
+        with pytest.raises(walnatsd.UnavailableError, match="closed here"):
+            await listening
+        with pytest.raises(walnatsd.UnavailableError, match="closed here"):
+            await conn.listen(actor)

@@ -295,6 +295,7 @@ class Connection:
             ValueError: No actor is given, or one twice, or `max_in_flight` is negative.
             UnknownActorError: An actor is not declared.
             ConflictError: An actor is declared with a webhook.
+            UnavailableError: This connection was closed.
             WalnatsdError: The sidecar refuses for another reason.
         """
         names = {(actor.event.name, actor.name) for actor in actors}

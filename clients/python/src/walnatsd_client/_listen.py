@@ -59,7 +59,7 @@ async def listen_for_ever(
             # A restarted sidecar has forgotten it. Who served it before waits for whoever registers it again.
             if not await _register_again(registrations, actor, seen) and not served:
                 raise error
-        elif not isinstance(error, UnavailableError) and error.reason not in _COME_AGAIN:
+        elif session.is_closed or (not isinstance(error, UnavailableError) and error.reason not in _COME_AGAIN):
             raise error
         _logger.warning("actor %s: the session with the sidecar ended, coming again: %s", actor.name, error)
         await asyncio.sleep(pause_s * random.uniform(0.5, 1))  # noqa: S311 - no secret
@@ -103,6 +103,8 @@ class _Session:
     def __init__(self, stub: "actors_pb2_grpc.ActorsAsyncStub", actor: Actor[Any], max_in_flight: int) -> None:
         self.began = False
         """Whether the sidecar took the subscription."""
+        self.is_closed = False
+        """The connection was closed here, so that there is nothing to come again to."""
         self._stub = stub
         self._actor = actor
         self._max_in_flight = max_in_flight
@@ -118,8 +120,11 @@ class _Session:
         When cancelled, nothing more is taken, and what runs is finished and answered first. When cancelled again, or
         when the session ends otherwise, what runs is cancelled: the sidecar has handed it to another by then.
         """
-        async with asyncio.TaskGroup() as self._tasks:
+        try:
             self._call = self._stub.Listen(wait_for_ready=True)
+        except grpc.aio.UsageError:
+            return self._closed_here()
+        async with asyncio.TaskGroup() as self._tasks:
             reader = self._tasks.create_task(self._read(), name=f"{self._actor.name}/read")
             writer = self._tasks.create_task(self._write(), name=f"{self._actor.name}/write")
             try:
@@ -133,6 +138,10 @@ class _Session:
             for task in (writer, *self._running):
                 task.cancel()
         return reader.result()
+
+    def _closed_here(self) -> WalnatsdError:
+        self.is_closed = True
+        return _lost("the connection was closed here")
 
     async def _leave(self, reader: "asyncio.Task[WalnatsdError]", writer: asyncio.Task[None]) -> None:
         """Finish what runs, and see that the sidecar gets to know."""
@@ -157,7 +166,7 @@ class _Session:
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
-            return _lost("the connection was closed here")
+            return self._closed_here()
         return _lost("the sidecar closed the stream")
 
     async def _take_deliveries(self) -> None:
