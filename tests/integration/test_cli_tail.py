@@ -149,3 +149,16 @@ async def _on_a_terminal(sidecar: Sidecar, **environ: str) -> str:
     await process.communicate()
     os.close(ours)
     return line.decode()
+
+
+async def test_what_answers_and_is_no_daemon_is_told() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\nConnection: close\r\n\r\n[]")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server, asyncio.timeout(60):
+        host, port = server.sockets[0].getsockname()
+        done = await walnatsd("tail", "--http", f"{host}:{port}", "counts")
+    assert (done.exit_code, done.out) == (1, b"")
+    assert done.err == f"error: what answers at {host}:{port} is no walnatsd; name its address with --http\n"

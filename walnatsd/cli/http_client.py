@@ -69,7 +69,7 @@ def exchange(
     with opened(address, method, path, body, headers, option=option, timeout_s=timeout_s) as response:
         told = {name.lower(): value for name, value in response.getheaders()}
         answer = Answer(response.status, told, response.read())
-    return replace(answer, problem=_problem(answer, address, option)) if answer.status >= 400 else answer
+    return replace(answer, problem=problem_of(answer, address, option)) if answer.status >= 400 else answer
 
 
 @contextlib.contextmanager
@@ -92,7 +92,12 @@ def opened(
         raise _unreachable(address, error, option) from None
 
 
-def _problem(answer: Answer, address: str, option: str) -> dict[str, Any]:
+def problem_of(answer: Answer, address: str, option: str = "--http") -> dict[str, Any]:
+    """Decode why the daemon refused.
+
+    Raises:
+        DaemonUnreachableError: What answered is no daemon.
+    """
     try:
         problem = json.loads(answer.body)
     except json.JSONDecodeError as error:

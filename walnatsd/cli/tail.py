@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from walnatsd.cli.http_client import DaemonUnreachableError, opened
+from walnatsd.cli.http_client import Answer, DaemonUnreachableError, opened, problem_of
 from walnatsd.cli.message_options import http_option, path_of
 from walnatsd.cli.shown import harmless
 
@@ -61,7 +61,8 @@ def _watch(address: str, event: str, told: "queue.Queue[Told]") -> None:
     try:
         with opened(address, "GET", path_of(event, "monitor"), b"", {}, timeout_s=SILENCE_S) as response:
             if response.status != http.client.OK:
-                told.put((event, "end", _end(response.read())))
+                problem = problem_of(Answer(response.status, {}, response.read()), address)
+                told.put((event, "end", f"error: {problem['detail']}"))
                 return
             told.put((event, "begin", f"watching {event}"))
             for kind, data in _server_sent_events(response):
@@ -71,16 +72,12 @@ def _watch(address: str, event: str, told: "queue.Queue[Told]") -> None:
                     case "gap":
                         told.put((event, kind, f"{event}: {json.loads(data)['detail']}"))
                     case "end":
-                        told.put((event, kind, _end(data.encode())))
+                        told.put((event, kind, f"error: {json.loads(data)['detail']}"))
                         return
     except (DaemonUnreachableError, ValueError, KeyError) as error:
         told.put((event, "end", f"error: {error}"))
     else:
         told.put((event, "end", f"error: the daemon closed the feed of {event}"))
-
-
-def _end(problem: bytes) -> str:
-    return f"error: {json.loads(problem)['detail']}"
 
 
 def _server_sent_events(response: http.client.HTTPResponse) -> Iterator[tuple[str, str]]:
