@@ -145,6 +145,15 @@ def test_a_whole_number_is_a_float_where_one_is_declared() -> None:
     assert (message, type(message)) == (1.0, float)
 
 
+def test_a_whole_number_stays_one_where_both_are_declared() -> None:
+    @dataclass
+    class Amount:
+        value: float | int
+
+    large = 2**53 + 1
+    assert walnatsd.Event("e", Amount).decode(b'{"value":%d}' % large) == Amount(large)
+
+
 @pytest.mark.parametrize(
     ("schema", "payload", "reason"),
     [

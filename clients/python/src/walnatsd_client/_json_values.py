@@ -89,6 +89,8 @@ def _as_tuple(items: list[Any], arguments: tuple[Any, ...], path: str) -> tuple[
 
 
 def _as_one_of(value: Any, hints: tuple[Any, ...], path: str) -> Any:
+    if type(value) in hints:
+        return value  # else a float that is named first would take a whole number
     for hint in hints:
         with suppress(ValueError):
             return as_type(value, hint, path)
