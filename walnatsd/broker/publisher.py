@@ -78,6 +78,14 @@ class Begun:
     deadline: float
     """When to give up, by the loop's clock."""
 
+    async def is_stored(self) -> bool:
+        """Wait for the answer; False where it was no word that the message is stored, so that `publish` takes longer."""
+        try:
+            frame = await self.reply
+        except BrokerError:
+            return False
+        return b'"error"' not in frame.payload
+
 
 Admission = Callable[[bool], Awaitable[None]]
 """Awaited before each try to store something, with whether it is another one; raises Refusal where it must not be made, and
@@ -181,13 +189,15 @@ class Publisher:
                 why = str(error)
                 await self._wait_connected(left_s, _unconfirmed(f"at once: {why}", uid, maybe_stored=maybe_stored))
                 continue
-            except NoReplyError as error:
-                why, maybe_stored = str(error), True
             except NoRespondersError:
                 self._on_no_stream()
                 why = f"no stream takes messages for {subject!r}: JetStream is not available, or the stream was deleted"
-            except _RetryableError as error:
+            except (NoReplyError, _RetryableError) as error:
                 why = str(error)
+                maybe_stored |= isinstance(error, NoReplyError)
+            except Refusal as refusal:
+                refusal.maybe_stored |= maybe_stored  # an earlier try may have been what stored it
+                raise
             else:
                 return replace(ack, retried=True) if maybe_stored else ack
             await self._pause(min(pause_s * (0.5 + self._draw()), max(0.0, deadline - loop.time())))
@@ -246,10 +256,21 @@ def _head_of(header: Mapping[str, str]) -> bytes:
 
 
 def _read(frame: Frame, uid: str) -> PubAck:
-    answer = orjson.loads(frame.payload)
-    if error := answer.get("error"):
-        raise _translate(error, uid)
-    return PubAck(answer["stream"], answer["seq"], answer.get("duplicate", False))
+    try:
+        answer = orjson.loads(frame.payload)
+        error = answer.get("error")
+        if not error:
+            return PubAck(answer["stream"], answer["seq"], answer.get("duplicate", False))
+    except (
+        ValueError,
+        TypeError,
+        AttributeError,
+        KeyError,
+    ):  # whoever subscribes to a subject can answer what comes there
+        raise NoReplyError(
+            "somebody else answered in place of JetStream, who subscribes to the subject as well"
+        ) from None
+    raise _translate(error, uid)
 
 
 def _unconfirmed(why: str, uid: str, *, maybe_stored: bool) -> Refusal:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 from walnatsd.broker import own_streams
 from walnatsd.broker.envelope import DUE_AT, EVENT, put_back, set_aside
+from walnatsd.broker.errors import BrokerError
 from walnatsd.broker.inspection import Stored, stored_message
 from walnatsd.broker.jetstream import JetStream
 from walnatsd.broker.own_streams import DUE, SCHEDULES, WORK, purge
@@ -125,15 +126,20 @@ class Schedules:
             DUE_AT: repr(due_at),
         }
         try:
-            ack = await self._publisher.publish(
-                f"{SCHEDULES}{place}", payload, enclosed, budget_s=budget_s, admit=admit
-            )
+            await self._publisher.publish(f"{SCHEDULES}{place}", payload, enclosed, budget_s=budget_s, admit=admit)
         except Refusal as refusal:
             if refusal.reason is Reason.SEQUENCE:
-                return False
+                # servers from 2.12 on look at the sequence before the id, also where it was our own first try that is there
+                return refusal.maybe_stored and await self._holds(f"{SCHEDULES}{place}", enclosed[headers.MESSAGE_ID])
             refusal.uid = uid
             raise
-        return not ack.duplicate
+        return True  # nobody else has this message id: what it is a duplicate of was our own first try
+
+    async def _holds(self, subject: str, message_id: str) -> bool:
+        with contextlib.suppress(BrokerError):
+            stored = await stored_message(self._jetstream, WORK, {"last_by_subj": subject})
+            return stored is not None and stored.headers.get(headers.MESSAGE_ID) == message_id
+        return False
 
     async def after(self, stream: str, place: Place) -> tuple[Place, Scheduled] | None:
         """Find the next message of an event that is not in its stream yet; those that are due come first.

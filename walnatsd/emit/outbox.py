@@ -105,7 +105,11 @@ class Outbox:
         return await self._patient.store(outgoing, budget_s=budget_s, begun=begun)
 
     async def _keep(self, outgoing: Outgoing, *, maybe_stored: bool) -> Receipt:
-        self._see_that_jetstream_would_take_it(outgoing)
+        try:
+            self._see_that_jetstream_would_take_it(outgoing)
+        except Refusal as refusal:
+            refusal.maybe_stored |= maybe_stored
+            raise
         if not self._spool.queues:
             _log.warning("NATS does not take what is emitted; it is kept in the spool", path=self._spool.settings.path)
         entry = Entry(outgoing.event, outgoing.uid, outgoing.header, outgoing.payload, self._clock(), outgoing.due_at)

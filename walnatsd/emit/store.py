@@ -148,7 +148,7 @@ class Store:
                 actors = f"{count} actor{'' if count == 1 else 's'}"
                 raise Refusal(
                     Reason.NO_ACTORS,
-                    f"the event {event.name!r} has {actors} in NATS and min_actors is {event.min_actors}; nothing was stored. "
+                    f"the event {event.name!r} has {actors} in NATS and min_actors is {event.min_actors}; nothing was stored now. "
                     "Emit again, with the same uid, when its actors are registered",
                     uid=uid,
                 )
