@@ -122,3 +122,17 @@ async def test_a_stream_that_somebody_deleted_is_told_as_unavailable_and_nothing
         answer = refusal(await emitter.emit("counts", uid="u"))
     assert (answer.code, answer.reason, answer.maybe_stored) == (UNAVAILABLE[kind], "NATS_UNAVAILABLE", False)
     assert "the stream was deleted" in answer.message
+
+
+async def test_a_batch_that_has_to_be_sent_again_takes_no_longer_for_its_last_item(nats, monkeypatch) -> None:
+    """Each item pauses before it is sent again: one after the other, the pauses of 500 would take most of a minute."""
+    monkeypatch.setattr(publisher, "ACK_TIMEOUT_S", 0.3)
+    async with running(config(nats)) as sidecar, stubs(sidecar.grpc) as grpc_:
+        await keep_messages(nats)
+        items = [events_pb2.EmitRequest(event="counts", uid=f"u{n}") for n in range(500)]
+        async with nats.frozen():
+            call = asyncio.ensure_future(grpc_.events.EmitBatch(events_pb2.EmitBatchRequest(items=items)))
+            await asyncio.wait([call], timeout=0.8)  # beyond the wait for one ack, so that each is sent again
+        answer = await call
+    assert [item.uid for item in answer.items if item.HasField("ok")] == [f"u{n}" for n in range(500)]
+    assert len(await stored(nats)) == 500

@@ -101,22 +101,29 @@ class Emitter:
     ) -> list[Receipt | Refusal]:
         """Store many messages, sent in order; one result per request, in order.
 
-        What can leave at once does so before anything is waited for, and costs no task of its own.
+        What can leave at once does so before anything is waited for, and costs no task of its own unless it has to be sent
+        again: then none waits for the pauses of the others.
         """
         emits = [self._begin(request, deadline_s) for request in requests]
+        ended: dict[int, Receipt | Refusal] = {}
         try:
             async with asyncio.TaskGroup() as tasks:
-                later = {
-                    id(emit): tasks.create_task(self._try_end(emit), name=f"emit/{emit.label}")
-                    for emit in emits
-                    if not emit.has_left
-                }
-                results = [await (self._try_end(emit) if emit.has_left else later[id(emit)]) for emit in emits]
+
+                def end_later(emit: _Emit) -> asyncio.Task[Receipt | Refusal]:
+                    return tasks.create_task(self._try_end(emit), name=f"emit/{emit.label}")
+
+                later = {id(emit): end_later(emit) for emit in emits if not emit.has_left}
+                for emit in emits:
+                    if emit.begun is not None and not await emit.begun.is_stored():
+                        later[id(emit)] = end_later(emit)
+                    elif emit.has_left:
+                        ended[id(emit)] = await self._try_end(emit)
+                ended |= {key: await task for key, task in later.items()}
         finally:
             for emit in emits:
                 if not emit.is_concluded:  # the caller has gone; a task that had not begun by then never will
                     self._give_up(emit)
-        return results
+        return [ended[id(emit)] for emit in emits]
 
     def _begin(self, request: EmitRequest, deadline_s: float | None) -> "_Emit":
         """Check a request, and send it where nothing has to be waited for before."""
