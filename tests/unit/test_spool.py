@@ -241,6 +241,51 @@ async def test_a_removal_that_the_disk_does_not_take_is_made_up_for(path, monkey
         assert spool.messages == 0
 
 
+async def test_what_could_not_be_removed_is_not_read_again_with_what_comes_next(path, monkeypatch) -> None:
+    """It is stored in JetStream: were it read again, it would be forwarded again, and counted off twice."""
+    monkeypatch.setattr(writer_module, "REPEAT_S", 3600.0)
+    monkeypatch.setattr(writer_module, "MAX_JOBS", 1)
+    async with opened(path) as spool:
+        for number in range(3):
+            await spool.append(entry(number))
+        page = await spool.read("counts", 0)
+        connection = spool._writer._connection
+        await spool._writer.read(lambda _: connection.execute("PRAGMA query_only = ON"))
+        writes = asyncio.gather(spool.remove("counts", page), spool.append(entry(3)))
+        while len(spool._writer._jobs) != 1:  # noqa: ASYNC110 - until the removal is under way
+            await asyncio.sleep(0)
+        await spool._writer.read(lambda _: connection.execute("PRAGMA query_only = OFF"))
+        await writes
+        page = await spool.read("counts", 0)
+        assert [kept.entry.payload for kept in page] == [b"3"]
+        await spool.remove("counts", page)
+        assert (spool.messages, spool.bytes, spool.holds("counts")) == (0, 0, False)
+
+
+async def test_a_uid_whose_removal_failed_is_free_again(path, monkeypatch) -> None:
+    monkeypatch.setattr(writer_module.Writer, "_clear_leftover", lambda _self: asyncio.sleep(0))
+    async with opened(path) as spool:
+        await spool.append(entry(1))
+        connection = spool._writer._connection
+        await spool._writer.read(lambda _: connection.execute("PRAGMA query_only = ON"))
+        await spool.remove("counts", await spool.read("counts", 0))
+        await spool._writer.read(lambda _: connection.execute("PRAGMA query_only = OFF"))
+        assert await spool.append(entry(1, payload=b"of a later outage")) is True
+        assert await all_of(spool) == [b"of a later outage"]
+
+
+async def test_what_is_written_while_the_oldest_is_removed_is_as_young_as_it_is(path) -> None:
+    clock = Clock()
+    async with opened(path, max_age=60, now=clock) as spool:
+        await spool.append(entry(1))
+        page = await spool.read("counts", 0)
+        clock.now += 50
+        await asyncio.gather(spool.remove("counts", page), spool.append(entry(2, emitted_at=clock.now)))
+        assert spool.oldest_age_s == 0
+        clock.now += 20
+        await spool.append(entry(3, emitted_at=clock.now))
+
+
 async def test_after_the_end_nothing_is_taken(path) -> None:
     async with opened(path) as spool:
         pass

@@ -50,6 +50,8 @@ class Spool:
         self._set_aside_messages = 0
         self._set_aside_bytes = 0
         self._next_id = 1
+        self._gone: dict[str, int] = {}
+        """The last message of an event that is still on the disk only because it did not take the removal."""
         self._appended: Callable[[str], None] = lambda _event: None
 
     # ---- what there is
@@ -140,6 +142,7 @@ class Spool:
         Raises:
             DamageError: The file can't be read, or one is not what was written.
         """
+        after = max(after, self._gone.get(event, 0))
         return await self._writer.read(
             functools.partial(store.read, event=event, after=after, messages=READ_MESSAGES, bytes_=READ_BYTES)
         )
@@ -160,7 +163,10 @@ class Spool:
             oldest_at = await self._writer.write(run)
         except WriteError:
             self._writer.remove_later(ids)
+            self._gone[event] = ids[-1]
             oldest_at = None
+        else:
+            oldest_at = self._now() if oldest_at is None else oldest_at  # all that is left is being written just now
         self._subtract(event, len(stored), sum(kept.bytes for kept in stored), oldest_at)
 
     async def set_aside(self, kept: Kept, reason: str, detail: str) -> None:

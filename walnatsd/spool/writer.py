@@ -79,8 +79,9 @@ class Writer:
             raise DamageError(str(error)) from None
 
     def remove_later(self, ids: Iterable[int]) -> None:
-        """Remove messages when the disk takes it."""
+        """Remove messages when the disk takes it: no later than with the next thing that is written."""
         self._leftover.update(ids)
+        self._wake.set()
 
     def shrink_when_idle(self) -> None:
         """Give free space back to the disk, when there is nothing else to do."""
@@ -119,13 +120,16 @@ class Writer:
         self._wake.clear()
 
     async def _commit(self, batch: list[_Job]) -> None:
+        leftover = frozenset(self._leftover)
+        clear = functools.partial(store.remove, ids=leftover)
         try:
-            results = await self._in_thread(_transact, self._connection, [job.run for job in batch])
+            _, *results = await self._in_thread(_transact, self._connection, [clear, *(job.run for job in batch)])
         except (sqlite3.Error, DamageError) as error:
             self._tell_failure(error)
             for job in batch:
                 job.future.set_exception(WriteError(f"the disk of the spool does not take it ({error})"))
         else:
+            self._leftover -= leftover
             self._tell_success()
             for job, result in zip(batch, results, strict=True):
                 job.future.set_result(result)
