@@ -2,14 +2,19 @@
 
 import asyncio
 import json
+from typing import Any
 
 from support.admin import admin
+from support.broker import broker
 from support.commands import walnatsd
 from support.daemon import running
 from support.outages import NOBODY, config, is_forwarded, spool_status, waiting
+from support.spools import entry, opened
 from support.streams import stored
 from support.waiting import until
 from walnatsd.emit import forwarder
+from walnatsd.emit.forwarder import Forwarder
+from walnatsd.observe.metrics import Metrics
 
 
 async def test_a_message_that_became_too_large_is_set_aside_and_the_others_go_on(nats, tmp_path) -> None:
@@ -193,3 +198,18 @@ async def test_a_stop_while_forwarding_ends_in_time_and_loses_nothing(nats, tmp_
 
 async def _has_begun(sidecar) -> bool:
     return await waiting(sidecar) < 500
+
+
+async def test_what_is_kept_after_the_forwarding_has_ended_waits_for_the_next_start(nats, tmp_path) -> None:
+    """An emit whose caller has gone may still be on its way to the disk when the daemon stops."""
+    wrong: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: wrong.append(context))
+    async with broker(nats.url) as parts, opened(tmp_path / "spool.db") as spool:
+        forwarder = Forwarder(spool, None, parts.connection, parts.jetstream, lambda _: None, lambda _: None, Metrics())
+        run = asyncio.create_task(forwarder.run())
+        await asyncio.sleep(0)
+        run.cancel()
+        await asyncio.gather(run, return_exceptions=True)
+        await spool.append(entry(1))
+        assert spool.messages == 1
+    assert wrong == []

@@ -124,6 +124,7 @@ class Forwarder:
                 await asyncio.get_running_loop().create_future()
         finally:
             forget()
+            self._spool.on_append(lambda _event: None)  # what comes now waits for the next start
 
     async def drained(self) -> None:
         """Wait until nothing is left but what was refused in a try that began after this call."""
