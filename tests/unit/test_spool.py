@@ -211,6 +211,26 @@ async def test_what_is_set_aside_makes_way_and_can_be_put_back_or_discarded(path
 # ---- the disk
 
 
+async def test_who_goes_while_what_was_set_aside_is_put_back_or_discarded_leaves_the_counts_right(path) -> None:
+    async with opened(path) as spool:
+        for number in range(2):
+            await spool.append(entry(number))
+        for kept in await spool.read("counts", 0):
+            await spool.set_aside(kept, "TOO_LARGE", "it is too large")
+        told: list[str] = []
+        spool.on_append(told.append)
+        [first, second] = await spool.set_aside_page(0, 10)
+        calls = [asyncio.create_task(spool.put_back(first.kept.id)), asyncio.create_task(spool.discard(second.kept.id))]
+        await asyncio.sleep(0)
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+        await until(lambda: told == ["counts"])
+        assert (spool.messages, spool.set_aside_messages, spool.holds("counts")) == (1, 0, True)
+        await spool.remove("counts", await spool.read("counts", 0))
+        assert (spool.messages, spool.bytes) == (0, 0)
+
+
 async def test_a_full_disk_refuses_and_what_was_kept_stays_and_more_is_taken_when_there_is_room_again(path) -> None:
     async with opened(path) as spool:
         await spool.append(entry(0))

@@ -202,15 +202,18 @@ class Spool:
         Raises:
             WriteError: The disk does not take it; it is where it was.
         """
-        put = await self._writer.write(functools.partial(store.put_back, id_=id_, new_id=self._take_id()))
-        if put is None:
-            return False
-        kept, is_new = put
-        self._forget_set_aside(kept)
-        if is_new:
-            self._add(kept.entry.event, kept.bytes, kept.entry.emitted_at)
-        self._appended(kept.entry.event)
-        return True
+
+        def settle(future: asyncio.Future[Any]) -> None:
+            if future.exception() is not None or future.result() is None:
+                return
+            kept, is_new = future.result()
+            self._forget_set_aside(kept)
+            if is_new:
+                self._add(kept.entry.event, kept.bytes, kept.entry.emitted_at)
+            self._appended(kept.entry.event)
+
+        put_back = functools.partial(store.put_back, id_=id_, new_id=self._take_id())
+        return await self._writer.write(put_back, settle) is not None
 
     async def discard(self, id_: int) -> bool:
         """Erase what was set aside; False where there is no such message.
@@ -218,11 +221,12 @@ class Spool:
         Raises:
             WriteError: The disk does not take it; it is where it was.
         """
-        kept = await self._writer.write(functools.partial(store.discard, id_=id_))
-        if kept is None:
-            return False
-        self._forget_set_aside(kept)
-        return True
+
+        def settle(future: asyncio.Future[Any]) -> None:
+            if future.exception() is None and future.result() is not None:
+                self._forget_set_aside(future.result())
+
+        return await self._writer.write(functools.partial(store.discard, id_=id_), settle) is not None
 
     # ---- counting
 
