@@ -1,7 +1,7 @@
 # make setup   set up the development environment in .venv; every target does where that is needed
 # make demo    the 30-second example
 # make test    all tests
-# make bench   how fast it is beside its peers, some 30 minutes; make bench-quick compares with what is kept, in two
+# make bench   how fast it is beside its peers, some 30 minutes; make bench-quick compares with what is kept, in some minutes
 # make check   formatting, lint, types, import layers, the contract's lint, generated code, the Dockerfile's lint
 # make format  put the code into its format
 # make lock    pin the dependencies anew: of development, of the image, of building it
