@@ -229,7 +229,7 @@ async def test_a_cluster_that_loses_a_node_loses_no_delayed_emit(tmp_path) -> No
 
 async def test_what_can_not_be_stored_waits_is_seen_and_holds_nobody_up(nats, impatient) -> None:
     async with running(config(nats)) as sidecar:
-        await emit_all(sidecar, 100, delay="1ms")
+        await emit_all(sidecar, 100, delay="1s")
         await until(lambda: _nothing_waits(nats))  # so the stream is what it was, and deduplicates none of these
     async with nats.jetstream() as jetstream:
         await jetstream.delete_stream("counts")
