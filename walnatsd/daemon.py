@@ -164,7 +164,7 @@ async def running(  # noqa: PLR0915 - one text, so that the order is seen
         roster.declare(config.events, config.actors)
         schedules, find_gate = Schedules(jetstream, publisher), roster.registrar.find_gate
         interest = Interest(connection, jetstream)
-        store = Store(publisher, schedules, route, interest, roster.find_event, find_gate)
+        store = Store(jetstream, publisher, schedules, route, interest, roster.find_event, find_gate)
         ticks = Ticks(roster.find_event, outfitter.codecs_for)
         due = Due(connection, jetstream, store, route, roster.find_event, metrics, read=ticks.read_due)
         clocks = Keeper(
@@ -182,7 +182,7 @@ async def running(  # noqa: PLR0915 - one text, so that the order is seen
         if spool is not None:
             brisk_publisher = Publisher(connection, on_no_stream=missed.set, waits_for_nats=False)
             brisk_schedules = Schedules(jetstream, brisk_publisher)
-            brisk = Store(brisk_publisher, brisk_schedules, route, interest, roster.find_event, find_gate)
+            brisk = Store(jetstream, brisk_publisher, brisk_schedules, route, interest, roster.find_event, find_gate)
             outbox = Outbox(spool, store, brisk, connection, roster.find_event)
             forwarder = Forwarder(spool, brisk, connection, jetstream, roster.find_event, find_gate, metrics)
         emitter = Emitter(

@@ -136,3 +136,20 @@ async def test_a_batch_that_has_to_be_sent_again_takes_no_longer_for_its_last_it
         answer = await call
     assert [item.uid for item in answer.items if item.HasField("ok")] == [f"u{n}" for n in range(500)]
     assert len(await stored(nats)) == 500
+
+
+@both_doors
+async def test_an_emit_behind_an_expected_one_that_has_to_be_sent_again_is_not_refused_because_of_itself(
+    nats, kind, monkeypatch
+) -> None:
+    monkeypatch.setattr(publisher, "ACK_TIMEOUT_S", 0.3)
+    async with running(config(nats)) as sidecar, door(kind, sidecar) as emitter:
+        await keep_messages(nats)
+        async with nats.frozen():
+            emit = asyncio.create_task(emitter.emit("counts", b"1", expected_last_sequence=0))
+            await asyncio.wait([emit], timeout=0.8)  # beyond the wait for one ack, so that it is sent again
+        answer = receipt(await emit)
+        other = refusal(await emitter.emit("counts", b"2", uid="other", expected_last_sequence=0))
+    assert (answer["sequence"], answer["duplicate"]) == (1, False)
+    assert (other.reason, other.maybe_stored) == ("SEQUENCE", False)
+    assert len(await stored(nats)) == 1

@@ -4,7 +4,10 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 
+from walnatsd.broker.errors import BrokerError
+from walnatsd.broker.inspection import stored_message
 from walnatsd.broker.interest import Interest
+from walnatsd.broker.jetstream import JetStream
 from walnatsd.broker.publisher import Admission, Begun, PubAck, Publisher, Room
 from walnatsd.broker.route import Route
 from walnatsd.broker.schedules import Schedules
@@ -22,6 +25,7 @@ class Store:
 
     def __init__(
         self,
+        jetstream: JetStream,
         publisher: Publisher,
         schedules: Schedules,
         route: Route,
@@ -34,6 +38,7 @@ class Store:
         """Prepare to store.
 
         Args:
+            jetstream: Tells what is stored where the answer to a first try was lost.
             publisher: Stores what is for now.
             schedules: Stores what is for later.
             route: Knows whether the server has schedules.
@@ -42,6 +47,7 @@ class Store:
             find_gate: Finds what the emits of an event must wait for, None where they need not.
             clock: Gives the time, in seconds since the epoch.
         """
+        self._jetstream = jetstream
         self._publisher = publisher
         self._schedules = schedules
         self._route = route
@@ -99,9 +105,33 @@ class Store:
     async def _store_emit(
         self, outgoing: Outgoing, header: Mapping[str, str], budget_s: float, begun: Begun | None = None
     ) -> Receipt:
-        ack = await self.store_now(outgoing.event, outgoing.payload, header, budget_s=budget_s, begun=begun)
+        deadline = asyncio.get_running_loop().time() + budget_s
+        try:
+            ack = await self.store_now(outgoing.event, outgoing.payload, header, budget_s=budget_s, begun=begun)
+        except Refusal as refusal:
+            expected = header.get(headers.EXPECTED_LAST_SEQUENCE)
+            if refusal.reason is not Reason.SEQUENCE or not refusal.maybe_stored or expected is None:
+                raise
+            if (first := await self._first_try(outgoing, int(expected) + 1, deadline)) is None:
+                raise
+            ack = first
         # of a uid that is new, only our own retry can be the duplicate
         return Receipt(outgoing.uid, ack.stream, ack.sequence, ack.duplicate and outgoing.has_given_uid, ack.retried)
+
+    async def _first_try(self, outgoing: Outgoing, sequence: int, deadline: float) -> PubAck | None:
+        """Find what a first try has stored; None where it is not there, or not any more.
+
+        Servers from 2.12 on look at the expected sequence before the id, and so refuse a second try because of the first.
+        """
+        stream = stream_name(outgoing.event)
+        try:
+            async with asyncio.timeout_at(deadline):
+                stored = await stored_message(self._jetstream, stream, {"seq": sequence})
+        except (BrokerError, TimeoutError):
+            return None
+        if stored is None or stored.headers.get(headers.MESSAGE_ID) != outgoing.uid:
+            return None
+        return PubAck(stream, sequence, duplicate=True, retried=True)
 
     # ---- for later
 
