@@ -92,7 +92,7 @@ async def test_a_pause_is_obeyed_by_all_sidecars_and_outlives_them(nats, receive
 
 async def test_a_pause_ends_by_itself_at_the_given_time(nats, receiver) -> None:
     async with running(text_for(nats, receiver)) as sidecar:
-        await command(sidecar, "actors", "pause", "counts", "print", "--for", "0.02")
+        await command(sidecar, "actors", "pause", "counts", "print", "--for", "1200ms")
         await sidecar.emit("counts", "1")
         assert (await actor_status(sidecar, "print"))["paused_for_s"] <= 1.2
         await receiver.wait_for(1)

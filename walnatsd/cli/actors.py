@@ -17,16 +17,14 @@ def command() -> None:
 @click.argument("event")
 @click.argument("actor")
 @click.option("--until", metavar="TIME", help="Like 2026-12-24T18:00:00Z; for ever where not given.")
-@click.option(
-    "--for", "minutes", type=click.FloatRange(min=0, min_open=True), metavar="MINUTES", help="Instead of --until."
-)
+@click.option("--for", "duration", metavar="DURATION", help="Instead of --until: like 30s, 5m or 2h.")
 @admin_option
-def pause(event: str, actor: str, until: str | None, minutes: float | None, address: str) -> None:
+def pause(event: str, actor: str, until: str | None, duration: str | None, address: str) -> None:
     """Pause ACTOR of EVENT in all sidecars; its messages are kept."""
-    if until is not None and minutes is not None:
+    if until is not None and duration is not None:
         raise click.UsageError("give either --until or --for")
-    if minutes is not None:
-        until = (dt.datetime.now(dt.UTC) + dt.timedelta(minutes=minutes)).isoformat()
+    if duration is not None:
+        until = _from_now(duration)
     answer = ask(address, "POST", f"{_path(event, actor)}/pause", until=until)
     where = "in all sidecars" if answer["everywhere"] else "in this sidecar only: others need nats-server 2.11"
     click.echo(f"paused {actor} of {event} {where}" + (f", until {answer['until']}" if answer["until"] else ""))
@@ -53,6 +51,20 @@ def delete(event: str, actor: str, yes: bool, address: str) -> None:
         click.confirm(f"Delete {actor} of {event}, with the messages that only it had not handled?", abort=True)
     ask(address, "DELETE", _path(event, actor))
     click.echo(f"deleted {actor} of {event}")
+
+
+def _from_now(duration: str) -> str:
+    from walnatsd.model.units import parse_duration  # noqa: PLC0415 - it brings pydantic, which takes its time
+
+    try:
+        seconds = parse_duration(duration)
+        assert isinstance(seconds, float)
+        moment = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=seconds)
+    except (ValueError, OverflowError) as error:
+        raise click.UsageError(f"--for {duration}: {error}") from None
+    if not seconds:
+        raise click.UsageError(f"--for {duration}: a pause takes some time")
+    return moment.isoformat()
 
 
 def _path(event: str, actor: str) -> str:
