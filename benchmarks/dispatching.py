@@ -8,7 +8,9 @@ from typing import Any
 from benchmarks.case import Bar, Case, Figures, Scale
 from benchmarks.sink import Arrivals, sink
 from benchmarks.stage import ACTOR, EVENT, Stage
+from support.actors import unsettled
 from support.daemon import Process, Sidecar
+from support.waiting import until
 
 PATIENCE_S = 600.0
 IN_FLIGHT = 64
@@ -100,13 +102,12 @@ async def _post(sidecar: Sidecar, actor: str, what: str) -> None:
 
 async def settled(stage: Stage, names: list[str]) -> None:
     """See that nothing is left: what was measured was acknowledged too."""
-    async with asyncio.timeout(PATIENCE_S):
-        for name in names:
-            while True:
-                info = await stage.jetstream.consumer_info(EVENT, name)
-                if not info.num_ack_pending and not info.num_pending:
-                    break
-                await asyncio.sleep(0.05)
+    for name in names:
+
+        async def is_settled(actor: str = name) -> bool:
+            return not await unsettled(stage.jetstream, EVENT, actor)
+
+        await until(is_settled, timeout_s=PATIENCE_S)
 
 
 async def latency(stage: Stage, scale: Scale) -> Figures:

@@ -5,13 +5,12 @@ from dataclasses import dataclass, replace
 import structlog
 
 from walnatsd.api.explained import explained
-from walnatsd.api.pages import NO_CURSOR, read_cursor, write_cursor
+from walnatsd.api.pages import read_numbers, write_cursor
 from walnatsd.broker.dead_letter_stream import DeadLetter, DeadLetterStream
 from walnatsd.broker.envelope import Past
 from walnatsd.broker.route import Route
 from walnatsd.model import headers
 from walnatsd.model.names import check_actor_name, check_event_name, stream_name
-from walnatsd.model.number import read_number
 from walnatsd.model.refusal import Reason, Refusal
 from walnatsd.observe.metrics import Metrics
 
@@ -51,7 +50,7 @@ class DeadLetterOffice:
             Refusal: INVALID_NAME; INVALID_REQUEST: the cursor is none of ours; NATS_UNAVAILABLE.
         """
         stream = _stream_of(event, actor)
-        [place] = _read_cursor(cursor, 1) if cursor is not None else [0]
+        [place] = read_numbers(cursor, 1) if cursor is not None else [0]
         letters: list[DeadLetter] = []
         read_bytes = 0
         while len(letters) < limit and read_bytes < MAX_PAGE_BYTES:
@@ -114,7 +113,7 @@ class DeadLetterOffice:
             Refusal: INVALID_NAME; INVALID_REQUEST; CONFLICT: the actor is not in NATS; NATS_UNAVAILABLE.
         """
         stream = _stream_of(event, actor)
-        place, end = _read_cursor(cursor, 2) if cursor is not None else (0, await self._end())
+        place, end = read_numbers(cursor, 2) if cursor is not None else (0, await self._end())
         replayed = 0
         failures: list[tuple[int, str]] = []
         await self._open(stream_name(event), actor)
@@ -185,12 +184,3 @@ def _stream_of(event: str | None, actor: str | None) -> str | None:
 
 def _write_cursor(*places: int) -> str:
     return write_cursor([str(place) for place in places])
-
-
-def _read_cursor(cursor: str, count: int) -> list[int]:
-    """Read the sequences that a cursor holds."""
-    texts = read_cursor(cursor)
-    places = [place for text in texts if (place := read_number(text)) is not None]
-    if not len(texts) == len(places) == count:
-        raise Refusal(Reason.INVALID_REQUEST, NO_CURSOR)
-    return places

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import orjson
 
+from walnatsd.model.number import read_number
 from walnatsd.model.refusal import Reason, Refusal
 
 T = TypeVar("T")
@@ -75,3 +76,16 @@ def read_cursor(cursor: str) -> list[str]:
     if not isinstance(last, list) or not all(isinstance(part, str) for part in last):
         raise Refusal(Reason.INVALID_REQUEST, NO_CURSOR)
     return last
+
+
+def read_numbers(cursor: str, count: int) -> list[int]:
+    """Read a cursor that holds so many numbers, in decimal digits.
+
+    Raises:
+        Refusal: INVALID_REQUEST: the cursor is none of ours.
+    """
+    texts = read_cursor(cursor)
+    numbers = [number for text in texts if (number := read_number(text)) is not None]
+    if not len(texts) == len(numbers) == count:
+        raise Refusal(Reason.INVALID_REQUEST, NO_CURSOR)
+    return numbers

@@ -6,13 +6,12 @@ from collections.abc import Callable
 import structlog
 
 from walnatsd.api.explained import explained
-from walnatsd.api.pages import NO_CURSOR, read_cursor, write_cursor
+from walnatsd.api.pages import NO_CURSOR, read_numbers, write_cursor
 from walnatsd.api.roster import Roster
 from walnatsd.broker.route import Route
 from walnatsd.broker.schedules import BEGIN, Place, Scheduled, Schedules
 from walnatsd.model.headers import check_uid
 from walnatsd.model.names import stream_name
-from walnatsd.model.number import read_number
 from walnatsd.model.refusal import Reason, Refusal, unknown_event
 
 MAX_PAGE_BYTES = 16 << 20
@@ -99,7 +98,7 @@ def _write_place(place: Place) -> str:
 
 
 def _read_place(cursor: str) -> Place:
-    numbers = [number for text in read_cursor(cursor) if (number := read_number(text)) is not None]
-    if len(numbers) != 2 or numbers[0] > 1:
+    kind, sequence = read_numbers(cursor, 2)
+    if kind > 1:
         raise Refusal(Reason.INVALID_REQUEST, NO_CURSOR)
-    return Place(*numbers)
+    return Place(kind, sequence)

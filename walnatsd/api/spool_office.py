@@ -5,8 +5,7 @@ from contextlib import contextmanager
 
 import structlog
 
-from walnatsd.api.pages import NO_CURSOR, read_cursor, write_cursor
-from walnatsd.model.number import read_number
+from walnatsd.api.pages import read_numbers, write_cursor
 from walnatsd.model.refusal import Reason, Refusal
 from walnatsd.spool.errors import ClosedError, SpoolError
 from walnatsd.spool.spool import Spool
@@ -28,7 +27,7 @@ class SpoolOffice:
         Raises:
             Refusal: INVALID_REQUEST: the cursor is none of ours; SPOOL: it can't be read.
         """
-        place = _read_cursor(cursor) if cursor is not None else 0
+        [place] = read_numbers(cursor, 1) if cursor is not None else [0]
         if self.spool is None:
             return [], None
         with _explained():
@@ -62,14 +61,6 @@ class SpoolOffice:
 def _see_that(done: bool, id_: int) -> None:
     if not done:
         raise Refusal(Reason.UNKNOWN_MESSAGE, f"no message {id_} is set aside in the spool")
-
-
-def _read_cursor(cursor: str) -> int:
-    last = read_cursor(cursor)
-    place = read_number(last[0]) if len(last) == 1 else None
-    if place is None:
-        raise Refusal(Reason.INVALID_REQUEST, NO_CURSOR)
-    return place
 
 
 @contextmanager

@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping
 
-from walnatsd.api.pages import DEFAULT_LIMIT, MAX_LIMIT
 from walnatsd.model.gate_state import GateState
 from walnatsd.model.refusal import Reason
 from walnatsd.observe.metrics import CONTENT_TYPE
-from walnatsd.servers.operations import ACTOR_NAME, EVENT_NAME, Answer, Operation, Parameter, Schema
+from walnatsd.servers.operations import ACTOR_NAME, EVENT, EVENT_NAME, PAGE, Answer, Operation, Parameter, Schema
 
 _TEXT: Schema = {"type": "string"}
 _MAYBE_TEXT: Schema = {"type": ["string", "null"]}
@@ -18,21 +17,12 @@ _MAYBE_SECONDS: Schema = {"type": ["number", "null"], "minimum": 0}
 _YES_OR_NO: Schema = {"type": "boolean"}
 _NAMES: Schema = {"type": "array", "items": _TEXT}
 
-_EVENT = Parameter("event", "path", "The event's name.", EVENT_NAME)
 _ACTOR = Parameter("actor", "path", "The actor's name.", ACTOR_NAME)
 _SEQUENCE = Parameter(
     "sequence", "path", "The dead letter's number in the dead-letter stream.", {"type": "integer", "minimum": 1}
 )
 _OF_EVENT = Parameter("event", "query", "Only those of this event.", EVENT_NAME)
 _OF_ACTOR = Parameter("actor", "query", "Only those of this actor.", ACTOR_NAME)
-_LIMIT = Parameter(
-    "limit",
-    "query",
-    "How many to give at most.",
-    {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
-)
-_CURSOR = Parameter("cursor", "query", "`next_cursor` of the page before.")
-_PAGE = (_LIMIT, _CURSOR)
 
 
 def _object(properties: Mapping[str, Schema], *, description: str = "", optional: tuple[str, ...] = ()) -> Schema:
@@ -95,7 +85,7 @@ LIST_EVENTS = Operation(
     method="GET",
     path="/admin/v1/events",
     summary="The declared events, by name",
-    parameters=_PAGE,
+    parameters=PAGE,
     answers={200: Answer("A page of them.", schema=_page_of("Event"))},
     reasons=_NATS,
 )
@@ -104,7 +94,7 @@ DELETE_EVENT = Operation(
     method="DELETE",
     path="/admin/v1/events/{event}",
     summary="Delete an event's stream, with all its messages and actors",
-    parameters=(_EVENT, Parameter("confirm", "query", "The event's name once more.", required=True)),
+    parameters=(EVENT, Parameter("confirm", "query", "The event's name once more.", required=True)),
     answers={204: Answer("It is deleted.")},
     reasons=(Reason.CONFLICT, Reason.UNKNOWN_EVENT, *_NAMED),
 )
@@ -113,7 +103,7 @@ LIST_ACTORS = Operation(
     method="GET",
     path="/admin/v1/actors",
     summary="The actors of this sidecar, by event and name",
-    parameters=_PAGE,
+    parameters=PAGE,
     answers={200: Answer("A page of them.", schema=_page_of("Actor"))},
     reasons=_NATS,
 )
@@ -130,7 +120,7 @@ PAUSE = Operation(
     method="POST",
     path=f"{_ONE_ACTOR}/pause",
     summary="Pause an actor and keep its messages",
-    parameters=(_EVENT, _ACTOR, Parameter("until", "query", "Until then (RFC 3339); else until it is resumed.", _TIME)),
+    parameters=(EVENT, _ACTOR, Parameter("until", "query", "Until then (RFC 3339); else until it is resumed.", _TIME)),
     answers={200: Answer("It is paused.", schema=_PAUSE)},
     reasons=(Reason.UNKNOWN_ACTOR, Reason.INVALID_TIME, Reason.SERVER_VERSION, *_NAMED),
 )
@@ -139,7 +129,7 @@ RESUME = Operation(
     method="POST",
     path=f"{_ONE_ACTOR}/resume",
     summary="Let a paused actor go on",
-    parameters=(_EVENT, _ACTOR),
+    parameters=(EVENT, _ACTOR),
     answers={200: Answer("It goes on.", schema=_PAUSE)},
     reasons=(Reason.UNKNOWN_ACTOR, Reason.SERVER_VERSION, *_NAMED),
 )
@@ -148,7 +138,7 @@ DELETE_ACTOR = Operation(
     method="DELETE",
     path=_ONE_ACTOR,
     summary="Delete an actor's consumer, and the messages that only it had not settled",
-    parameters=(_EVENT, _ACTOR),
+    parameters=(EVENT, _ACTOR),
     answers={204: Answer("It is deleted.")},
     reasons=(Reason.CONFLICT, Reason.UNKNOWN_ACTOR, *_NAMED),
 )
@@ -171,7 +161,7 @@ LIST_DEAD_LETTERS = Operation(
     method="GET",
     path=_LETTERS,
     summary="Dead letters, oldest first",
-    parameters=(_OF_EVENT, _OF_ACTOR, *_PAGE),
+    parameters=(_OF_EVENT, _OF_ACTOR, *PAGE),
     answers={200: Answer("A page of them.", schema=_page_of("DeadLetter"))},
     reasons=_NAMED,
 )
@@ -183,7 +173,7 @@ REPLAY_MANY = Operation(
     parameters=(
         Parameter("event", "query", "The event.", EVENT_NAME, required=True),
         Parameter("actor", "query", "The actor.", ACTOR_NAME, required=True),
-        *_PAGE,
+        *PAGE,
     ),
     answers={
         200: Answer(
@@ -252,7 +242,7 @@ LIST_SET_ASIDE = Operation(
     method="GET",
     path=f"{_SPOOL}/set-aside",
     summary="Messages of the spool that JetStream refuses for good, oldest first",
-    parameters=_PAGE,
+    parameters=PAGE,
     answers={200: Answer("A page of them.", schema=_page_of("SetAside"))},
     reasons=(Reason.SPOOL, Reason.STOPPING, Reason.NATS_UNAVAILABLE),
 )

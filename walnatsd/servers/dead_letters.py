@@ -7,13 +7,12 @@ from aiohttp import web
 
 from walnatsd.api.pages import read_limit
 from walnatsd.broker.dead_letter_stream import DeadLetter
-from walnatsd.model.number import read_number
 from walnatsd.model.refusal import Reason, Refusal
 from walnatsd.payload.cloudevents import content_type, rfc3339
 from walnatsd.servers import admin_operations as operations
 from walnatsd.servers.answers import json_answer
 from walnatsd.servers.office import Office
-from walnatsd.servers.operations import serve
+from walnatsd.servers.operations import number_in_path, serve
 
 
 def add_dead_letters(app: web.Application, office: Office) -> None:
@@ -71,11 +70,7 @@ def add_dead_letters(app: web.Application, office: Office) -> None:
 
 
 def _sequence(request: web.Request) -> int:
-    text = request.match_info["sequence"]
-    sequence = read_number(text)
-    if sequence is None:
-        raise Refusal(Reason.INVALID_REQUEST, f"a dead letter is named by its number, not {text[:50]!r}")
-    return sequence
+    return number_in_path(request, "sequence", "a dead letter")
 
 
 def _item(letter: DeadLetter) -> dict[str, Any]:

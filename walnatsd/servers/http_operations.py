@@ -3,22 +3,20 @@
 from collections.abc import Mapping
 
 from walnatsd.api.events import MAX_BATCH_BYTES, MAX_BATCH_ITEMS
-from walnatsd.api.pages import DEFAULT_LIMIT, MAX_LIMIT
 from walnatsd.emit.calls import DEFAULT_TIMEOUT_S, LONGEST_TIMEOUT_S
 from walnatsd.model.refusal import Reason
 from walnatsd.payload.event_json import BATCH_TYPE, STRUCTURED_TYPE
-from walnatsd.servers.operations import DURATION, EVENT_NAME, Answer, Operation, Parameter, Schema
+from walnatsd.servers.operations import DURATION, EVENT, PAGE, Answer, Operation, Parameter, Schema
 
 LARGEST_SEQUENCE = (1 << 64) - 1
 
 _ANY: Schema = {"description": "Any bytes."}
 _SEQUENCE: Schema = {"type": "integer", "minimum": 0, "maximum": LARGEST_SEQUENCE}
-_EVENT = Parameter("event", "path", "The event's name.", EVENT_NAME)
 _UID: Schema = {"type": "string", "minLength": 1, "maxLength": 256, "pattern": "^[ -~]+$"}
 _DURATION = "a number of seconds, or like 250ms, 30s, 5m, 2h, 7d"
 
 _EMIT_PARAMETERS = (
-    _EVENT,
+    EVENT,
     Parameter(
         "uid",
         "query",
@@ -105,7 +103,7 @@ EMIT_BATCH = Operation(
     summary="Store many messages",
     description=f"One result per item, in order; the good ones are stored, whatever the others are. At most "
     f"{MAX_BATCH_ITEMS} items and {MAX_BATCH_BYTES >> 20} MiB.",
-    parameters=(_EVENT,),
+    parameters=(EVENT,),
     body={
         BATCH_TYPE: {"type": "array", "items": {"$ref": "#/components/schemas/CloudEvent"}, "maxItems": MAX_BATCH_ITEMS}
     },
@@ -152,16 +150,7 @@ LIST_SCHEDULED = Operation(
     path="/v1/events/{event}/scheduled",
     summary="List the delayed emits of an event that are not due yet",
     description="In the order in which they were emitted; first come those that are due and can't be stored.",
-    parameters=(
-        _EVENT,
-        Parameter(
-            "limit",
-            "query",
-            f"At most so many; {DEFAULT_LIMIT} where not given.",
-            {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT},
-        ),
-        Parameter("cursor", "query", "The `next_cursor` of the page before."),
-    ),
+    parameters=(EVENT, *PAGE),
     answers={200: Answer("A page of them.", schema={"$ref": "#/components/schemas/ScheduledPage"})},
     reasons=_SCHEDULED_REASONS,
 )
@@ -171,7 +160,7 @@ CANCEL_SCHEDULED = Operation(
     path="/v1/events/{event}/scheduled/{uid}",
     summary="Cancel a delayed emit",
     description="One that is due is on its way, and can't be cancelled.",
-    parameters=(_EVENT, Parameter("uid", "path", "Its uid.", _UID)),
+    parameters=(EVENT, Parameter("uid", "path", "Its uid.", _UID)),
     answers={
         200: Answer(
             "Whether there was one and it is cancelled now.",
@@ -194,7 +183,7 @@ MONITOR = Operation(
     "`walnatsevent`, `walnatsuid`, `walnatstrace` and `walnatscodecerror`. `gap` tells that NATS was away, `end` why the feed ends "
     "(problem details; `NOT_READING` for a watcher that is too slow). The response begins when everything that is published "
     "from then on is seen; nothing is stored for it.",
-    parameters=(_EVENT,),
+    parameters=(EVENT,),
     answers={
         200: Answer("The feed, until either side ends it.", media_type="text/event-stream", schema={"type": "string"})
     },

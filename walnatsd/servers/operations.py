@@ -10,7 +10,9 @@ from typing import Any, Literal
 from aiohttp import web
 from pydantic import TypeAdapter
 
+from walnatsd.api.pages import DEFAULT_LIMIT, MAX_LIMIT
 from walnatsd.model.names import MAX_NAME_LENGTH, ActorName, EventName
+from walnatsd.model.number import read_number
 from walnatsd.model.refusal import Reason, Refusal
 from walnatsd.model.units import PositiveDuration
 
@@ -34,6 +36,19 @@ class Parameter:
     description: str
     schema: Schema = field(default_factory=lambda: {"type": "string"})
     required: bool = False
+
+
+EVENT = Parameter("event", "path", "The event's name.", EVENT_NAME)
+PAGE = (
+    Parameter(
+        "limit",
+        "query",
+        "How many to give at most.",
+        {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
+    ),
+    Parameter("cursor", "query", "`next_cursor` of the page before."),
+)
+"""What every list takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,3 +130,16 @@ def serve(app: web.Application, operation: Operation, handler: Handler) -> None:
     if operation.for_probes:
         app.router.add_head(path, handle)
     app.setdefault(OPERATIONS, []).append(operation)
+
+
+def number_in_path(request: web.Request, name: str, what: str) -> int:
+    """Read the number that names something in a path, as the parameter `name`; `what` says what it names.
+
+    Raises:
+        Refusal: INVALID_REQUEST: it is no number.
+    """
+    text = request.match_info[name]
+    number = read_number(text)
+    if number is None:
+        raise Refusal(Reason.INVALID_REQUEST, f"{what} is named by its number, not {text[:50]!r}")
+    return number

@@ -5,13 +5,11 @@ from typing import Any
 from aiohttp import web
 
 from walnatsd.api.pages import read_limit
-from walnatsd.model.number import read_number
-from walnatsd.model.refusal import Reason, Refusal
 from walnatsd.payload.cloudevents import rfc3339
 from walnatsd.servers import admin_operations as operations
 from walnatsd.servers.answers import json_answer
 from walnatsd.servers.office import Office
-from walnatsd.servers.operations import serve
+from walnatsd.servers.operations import number_in_path, serve
 from walnatsd.spool.spool import Spool
 from walnatsd.spool.store import SetAside
 
@@ -44,11 +42,7 @@ def add_spool(app: web.Application, office: Office) -> None:
 
 
 def _id(request: web.Request) -> int:
-    text = request.match_info["id"]
-    id_ = read_number(text)
-    if id_ is None:
-        raise Refusal(Reason.INVALID_REQUEST, f"a message in the spool is named by its number, not {text[:50]!r}")
-    return id_
+    return number_in_path(request, "id", "a message in the spool")
 
 
 def _status(spool: Spool) -> dict[str, Any]:

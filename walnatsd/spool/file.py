@@ -18,8 +18,7 @@ LOCK_TIMEOUT_S = 1.0
 """So long a sidecar that is about to end may still have the file."""
 CACHE_KIB = 8192
 
-_TABLES = """
-CREATE TABLE message (
+_COLUMNS = """
     id INTEGER PRIMARY KEY,
     event TEXT NOT NULL,
     uid TEXT NOT NULL,
@@ -27,19 +26,13 @@ CREATE TABLE message (
     payload BLOB NOT NULL,
     emitted_at REAL NOT NULL,
     deliver_at REAL,
-    checksum INTEGER NOT NULL,
+    checksum INTEGER NOT NULL"""
+_TABLES = f"""
+CREATE TABLE message ({_COLUMNS},
     UNIQUE (event, uid)
 );
 CREATE INDEX message_of_event ON message (event, id);
-CREATE TABLE set_aside (
-    id INTEGER PRIMARY KEY,
-    event TEXT NOT NULL,
-    uid TEXT NOT NULL,
-    header BLOB NOT NULL,
-    payload BLOB NOT NULL,
-    emitted_at REAL NOT NULL,
-    deliver_at REAL,
-    checksum INTEGER NOT NULL,
+CREATE TABLE set_aside ({_COLUMNS},
     reason TEXT NOT NULL,
     detail TEXT NOT NULL,
     set_aside_at REAL NOT NULL
