@@ -59,7 +59,8 @@ PIN_WITH_HASHES := $(PIP_COMPILE) --generate-hashes --constraint requirements/de
 lock: $(READY)
 	$(PIP_COMPILE) --all-extras pyproject.toml clients/python/pyproject.toml requirements/dev.in \
 		-o requirements/dev.txt
-	$(PIN_WITH_HASHES) --extra nkeys --extra cel --extra fernet --extra jsonschema --extra embedded -o requirements/run.txt
+	$(PIN_WITH_HASHES) --extra nkeys --extra cel --extra fernet --extra jsonschema --extra embedded \
+		--extra otel --extra sentry -o requirements/run.txt
 	$(PIN_WITH_HASHES) --only-build-deps --build-deps-for wheel -o requirements/build.txt
 
 clean:

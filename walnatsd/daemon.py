@@ -6,6 +6,7 @@ import functools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -62,6 +63,9 @@ from walnatsd.servers.office import Office
 from walnatsd.servers.web import serve_web
 from walnatsd.spool.spool import Spool, open_spool
 from walnatsd.webhook.session import webhook_session
+
+if TYPE_CHECKING:  # needs an extra
+    from walnatsd.observe.tracing import Tracing
 
 DELIVERIES_SHARE = 0.8
 """Share of `shutdown_timeout` for deliveries to finish. What follows (handing back, ingress, PubAcks, NATS, the embedded
@@ -121,6 +125,7 @@ async def running(  # noqa: PLR0915 - one text, so that the order is seen
         service_manager(health, environ or {}),
         serve_web("admin", config.admin.listen, administration, stop_within_s=left.share_s) as admin_at,
         _monitoring(config, health, metrics, left) as monitoring_at,
+        _tracing(config, metrics, left) as tracing,
         _spool(config, metrics) as spool,
         embedded_server(config.nats.embedded, stop_within_s=left.share_s),
         connect(
@@ -158,6 +163,7 @@ async def running(  # noqa: PLR0915 - one text, so that the order is seen
             metrics=metrics,
             pause_after=config.dead_letters.pause_actor_after,
             reply_prefixes=config.nats.reply_prefixes,
+            tracing=tracing,
         )
         outfitter = Outfitter(session, loaded, metrics)
         roster = Roster(jetstream, config.nats.manage, sidecar, outfitter.equip, health=health, metrics=metrics)
@@ -166,7 +172,7 @@ async def running(  # noqa: PLR0915 - one text, so that the order is seen
         interest = Interest(connection, jetstream)
         store = Store(jetstream, publisher, schedules, route, interest, roster.find_event, find_gate)
         ticks = Ticks(roster.find_event, outfitter.codecs_for)
-        due = Due(connection, jetstream, store, route, roster.find_event, metrics, read=ticks.read_due)
+        due = Due(connection, jetstream, store, route, roster.find_event, metrics, tracing=tracing, read=ticks.read_due)
         clocks = Keeper(
             connection,
             route,
@@ -184,7 +190,9 @@ async def running(  # noqa: PLR0915 - one text, so that the order is seen
             brisk_schedules = Schedules(jetstream, brisk_publisher)
             brisk = Store(jetstream, brisk_publisher, brisk_schedules, route, interest, roster.find_event, find_gate)
             outbox = Outbox(spool, store, brisk, connection, roster.find_event)
-            forwarder = Forwarder(spool, brisk, connection, jetstream, roster.find_event, find_gate, metrics)
+            forwarder = Forwarder(
+                spool, brisk, connection, jetstream, roster.find_event, find_gate, metrics, tracing=tracing
+            )
         emitter = Emitter(
             outbox,
             roster.find_event,
@@ -192,6 +200,7 @@ async def running(  # noqa: PLR0915 - one text, so that the order is seen
             outfitter.schema_for,
             config.emit,
             metrics,
+            tracing=tracing,
         )
         calls = Calls(
             emitter,
@@ -202,6 +211,7 @@ async def running(  # noqa: PLR0915 - one text, so that the order is seen
             roster.acts_on,
             config.emit.max_in_flight,
             metrics,
+            tracing,
         )
         feeds = Feeds(connection, roster.find_event, outfitter.codecs_for, metrics)
         events, actors = Events(emitter, calls, feeds, ScheduledEmits(schedules, route, roster), roster), Actors(roster)
@@ -310,6 +320,24 @@ async def _register_stream(
         else:
             health.clear(part)
             return
+
+
+@contextlib.asynccontextmanager
+async def _tracing(config: Config, metrics: Metrics, left: Countdown) -> AsyncIterator["Tracing | None"]:
+    """Trace, where that is wanted; otherwise nothing of it is even imported."""
+    if config.otel is None:
+        yield None
+        return
+    from walnatsd.observe.tracing import open_tracing  # noqa: PLC0415 - needs an extra
+
+    async with open_tracing(
+        config.otel.endpoint,
+        sample_ratio=config.otel.sample_ratio,
+        service=config.service.name,
+        metrics=metrics,
+        stop_within_s=left.share_s,
+    ) as tracing:
+        yield tracing
 
 
 @contextlib.asynccontextmanager

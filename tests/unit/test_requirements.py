@@ -9,7 +9,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
-IN_THE_IMAGE = ("nkeys", "cel", "embedded")
+IN_THE_IMAGE = ("nkeys", "cel", "fernet", "jsonschema", "embedded", "otel", "sentry")
 
 
 def pins(file: str) -> dict[str, tuple[str, str]]:

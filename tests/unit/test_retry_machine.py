@@ -101,7 +101,7 @@ class RetryMachine(RuleBasedStateMachine):
     def start_sidecar(self) -> None:
         played: Any = self
         shared: Any = SimpleNamespace(
-            metrics=METRICS, dead_letters=self, route=self, pause_after=PAUSE_AFTER, reply_prefixes=()
+            metrics=METRICS, dead_letters=self, route=self, pause_after=PAUSE_AFTER, reply_prefixes=(), tracing=None
         )
         gate = Gate(self.actor, lambda: 100, self.clock)
         self.handling = Handling(self.actor, played, shared, gate, pause=self.pause, gate_changed=lambda: None)

@@ -18,7 +18,6 @@ from walnatsd.payload.filter import Filter
 
 _NOT_YET: tuple[tuple[str | None, ...], ...] = (
     # None stands for every index of a list
-    ("otel",),
     ("sentry",),
     ("statsd",),
     ("grpc", "tls"),

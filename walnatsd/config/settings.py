@@ -267,13 +267,26 @@ class Log(Declared):
     """auto: text on a terminal, JSON elsewhere."""
 
 
-class Otel(Declared):
-    """OpenTelemetry traces."""
+def _check_endpoint(endpoint: str) -> str:
+    try:
+        parts = urlsplit(endpoint)
+        fits = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        fits = False
+    if not fits or any(character <= " " for character in endpoint):
+        raise ValueError(
+            "write an address like http://127.0.0.1:4318 (OTLP over HTTP) or http://127.0.0.1:4317 (over gRPC)"
+        )
+    return endpoint
 
-    endpoint: str
-    """OTLP endpoint."""
+
+class Otel(Declared):
+    """OpenTelemetry traces. Needs the extra `otel`."""
+
+    endpoint: Annotated[str, AfterValidator(_check_endpoint)]
+    """Where spans go to, over OTLP: gRPC on port 4317, else HTTP, unless OTEL_EXPORTER_OTLP_PROTOCOL says so."""
     sample_ratio: Annotated[float, Field(ge=0, le=1)] = 1.0
-    """Share of traces that are kept."""
+    """Share of the traces that begin here and are kept; of others, who began them decided."""
 
 
 class Sentry(Declared):

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from importlib.util import find_spec
 
 from walnatsd.config import checks
 from walnatsd.config.problems import Location, Problem
@@ -69,6 +70,11 @@ def _trials(config: Config, values: Mapping[Secret, str]) -> Iterator[Trial]:
     for name in ("credentials_file", "nkey_seed_file"):
         if getattr(config.nats, name) is not None:
             yield ("nats", name), _try_nkeys
+    if config.otel is not None:
+        yield (
+            ("otel",),
+            partial(_try_extra, "otel", "opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http"),
+        )
     for index, actor in enumerate(config.actors):
         yield from _actor_trials(actor, ("actors", index), values)
 
@@ -122,6 +128,15 @@ def _try_nkeys() -> None:
         import nkeys  # noqa: F401, PLC0415 - an optional library
     except ImportError:
         raise ValueError("needs the extra nkeys; install it with: pip install 'walnatsd[nkeys]'") from None
+
+
+def _try_extra(extra: str, *modules: str) -> None:
+    try:
+        found = all(find_spec(module) is not None for module in modules)
+    except ModuleNotFoundError:  # not even what holds it
+        found = False
+    if not found:
+        raise ValueError(f"needs the extra {extra}; install it with: pip install 'walnatsd[{extra}]'")
 
 
 def _try_key(values: Mapping[Secret, str], secret: Secret) -> None:

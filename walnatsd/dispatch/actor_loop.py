@@ -149,6 +149,7 @@ class ActorLoop:
                 actor.batch,
                 cast("BatchTarget", self._equipment.target),
                 *parts,
+                tracing=self._sidecar.tracing,
                 start=self._start,
                 wake=self.wake,
             )

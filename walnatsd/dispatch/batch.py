@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from walnatsd.broker.delivery import Delivery
 from walnatsd.dispatch.gate import Gate
@@ -19,6 +19,9 @@ from walnatsd.model.attempt import Attempt
 from walnatsd.model.message import Message
 from walnatsd.model.outcome import Outcome, Verdict
 from walnatsd.model.retry import AT_ONCE, Decision, Retry
+
+if TYPE_CHECKING:  # needs an extra
+    from walnatsd.observe.tracing import Tracing
 
 
 class Item(NamedTuple):
@@ -46,9 +49,11 @@ class BatchIntake:
         handling: Handling,
         slots: Slots,
         *,
+        tracing: "Tracing | None",
         start: StartJob,
         wake: Callable[[], None],
     ) -> None:
+        self._tracing = tracing
         self._actor = actor
         self._batch = batch
         self._target = target
@@ -175,24 +180,36 @@ class BatchIntake:
     async def _attempt(self, items: list[Item]) -> None:
         """Send a batch. One that is rejected as a whole is sent again one by one, so that only the poison dies."""
         numbers = [self._handling.attempts.number(item.delivery) for item in items]
+        trace = None
+        if (tracing := self._tracing) is not None:
+            trace = tracing.deliver_batch(self._actor, [item.message for item in items])
         began, started, era = time.time(), time.perf_counter(), self._gate.start()
         try:
             outcome = await self._target.attempt_batch(
-                [(item.message, number) for item, number in zip(items, numbers, strict=True)]
+                [(item.message, number) for item, number in zip(items, numbers, strict=True)],
+                trace.header() if trace is not None else {},
             )
         except asyncio.CancelledError:
+            if trace is not None:
+                trace.cancelled()
             await self._settle_all([item.delivery for item in items], AT_ONCE)
             raise
         duration_s = time.perf_counter() - started
         self._gate.record(outcome if isinstance(outcome, Outcome) else _ANSWERED, era)
+        outcomes = [outcome] * len(items) if isinstance(outcome, Outcome) else outcome
+        if trace is not None:
+            trace.attempted(outcome if isinstance(outcome, Outcome) else _ANSWERED)
         if isinstance(outcome, Outcome) and outcome.verdict is Verdict.REJECTED and len(items) > 1:
+            if trace is not None:
+                trace.settled_all(outcomes)
             await self._one_by_one(items)
             return
-        outcomes = [outcome] * len(items) if isinstance(outcome, Outcome) else outcome
         await self._conclude_all(
             (item.delivery, Attempt(number, began, duration_s, each))
             for item, number, each in zip(items, numbers, outcomes, strict=True)
         )
+        if trace is not None:
+            trace.settled_all(outcomes)
 
     async def _one_by_one(self, items: list[Item]) -> None:
         left = deque(items)

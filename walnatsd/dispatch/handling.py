@@ -6,6 +6,7 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -26,6 +27,9 @@ from walnatsd.model.refusal import Refusal
 from walnatsd.model.reply import may_reply, reply_subject
 from walnatsd.model.retry import AT_ONCE, Ack, DeadLetter, Decision, Pause, Retry, Skip, decide
 from walnatsd.observe.metrics import Metrics
+
+if TYPE_CHECKING:  # needs an extra
+    from walnatsd.observe.tracing import DeliveryTrace
 
 PARK_OVER_S = 60.0
 """What must wait longer than this is parked: in the consumer it would count against `max_ack_pending`."""
@@ -84,17 +88,24 @@ class Handling:
             delivery: What is settled.
             message: The delivery's message as the actor shall see it.
         """
-        number = self.attempts.number(delivery)
+        number, trace = self.attempts.number(delivery), None
+        if (tracing := self._sidecar.tracing) is not None:
+            trace = tracing.deliver(self._actor, message, number)
+            message = trace.continued(message)
         began, started, era = time.time(), time.perf_counter(), self._gate.start()
         try:
             outcome = await self._target.attempt(message, number)
         except asyncio.CancelledError:  # the stop can't wait for it
+            if trace is not None:
+                trace.cancelled()
             await self.settle(delivery, AT_ONCE)
             raise
         self._gate.record(outcome, era)
-        return await self.conclude(delivery, Attempt(number, began, time.perf_counter() - started, outcome))
+        if trace is not None:
+            trace.attempted(outcome)
+        return await self.conclude(delivery, Attempt(number, began, time.perf_counter() - started, outcome), trace)
 
-    async def conclude(self, delivery: Delivery, attempt: Attempt) -> Decision:
+    async def conclude(self, delivery: Delivery, attempt: Attempt, trace: "DeliveryTrace | None" = None) -> Decision:
         """Decide what becomes of a delivery after an attempt, settle it, observe it."""
         decision = decide(
             attempt.outcome,
@@ -106,6 +117,8 @@ class Handling:
         if not isinstance(decision, Ack):  # what is acknowledged is forgotten anyway
             self.attempts.remember(delivery, attempt)
         carried_out = await self.settle(delivery, decision, attempt)
+        if trace is not None:
+            trace.settled(attempt, carried_out)
         observe(self._sidecar.metrics, self._actor, delivery.message, attempt, decision)
         await self._mind(attempt.outcome)
         return carried_out
@@ -212,7 +225,9 @@ class Handling:
                 event_name=message.event, actor=self._actor.name, sequence=message.sequence, why=refusal.message,
             )  # fmt: skip
             return False
-        if attempt is None:  # otherwise the attempt's own line says it
+        if attempt is None:  # otherwise the attempt's own line and span say it
+            if (tracing := self._sidecar.tracing) is not None:
+                tracing.give_up(self._actor, message, reason)
             _log.warning(
                 "a message became a dead letter without an attempt",
                 event_name=message.event, actor=self._actor.name, uid=message.uid, sequence=message.sequence,

@@ -1,6 +1,7 @@
 """What the actors of one sidecar share."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from walnatsd.broker.connection import Connection
 from walnatsd.broker.dead_letter_stream import DeadLetterStream
@@ -10,6 +11,9 @@ from walnatsd.broker.route import Route
 from walnatsd.dispatch.pulse import Pulse
 from walnatsd.dispatch.slots import Slots
 from walnatsd.observe.metrics import Metrics
+
+if TYPE_CHECKING:  # needs an extra
+    from walnatsd.observe.tracing import Tracing
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,3 +32,5 @@ class Sidecar:
     """Permanent rejections in a row that pause an actor."""
     reply_prefixes: tuple[str, ...]
     """Where answers to requests may go."""
+    tracing: "Tracing | None" = None
+    """Makes spans of deliveries; None where nothing is traced."""

@@ -1,6 +1,6 @@
 """What an actor's messages are handed to."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from walnatsd.model.message import Message
@@ -26,8 +26,10 @@ class BatchTarget(Protocol):
     def credit(self) -> int:
         """How many requests may be in flight at once, as far as the target has a say in it."""
 
-    async def attempt_batch(self, items: Sequence[tuple[Message, int]]) -> Outcome | list[Outcome]:
-        """Hand over messages, each with the number of its attempt.
+    async def attempt_batch(
+        self, items: Sequence[tuple[Message, int]], trace: Mapping[str, str]
+    ) -> Outcome | list[Outcome]:
+        """Hand over messages, each with the number of its attempt; `trace` has the trace context of the request.
 
         Gives an outcome per message, in order, or one where the answer is for the batch as a whole. Never raises but when cancelled: whatever happens is an outcome.
         """

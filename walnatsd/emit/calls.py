@@ -5,6 +5,7 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from walnatsd.broker.connection import Connection
 from walnatsd.broker.errors import BrokerError
@@ -17,6 +18,9 @@ from walnatsd.model.event import Event
 from walnatsd.model.refusal import Reason, Refusal
 from walnatsd.observe.metrics import Metrics
 from walnatsd.payload.cloudevents import content_type
+
+if TYPE_CHECKING:  # needs an extra
+    from walnatsd.observe.tracing import Tracing
 
 DEFAULT_TIMEOUT_S = 4.0
 LONGEST_TIMEOUT_S = 3600.0
@@ -51,6 +55,7 @@ class Calls:
         acts_here: Callable[[str], bool],
         max_waiting: int,
         metrics: Metrics,
+        tracing: "Tracing | None" = None,
     ) -> None:
         """Prepare to take calls.
 
@@ -63,6 +68,7 @@ class Calls:
             acts_here: Whether this sidecar serves an actor of an event.
             max_waiting: How many calls may wait at once.
             metrics: Where they are counted.
+            tracing: Makes spans of them; None where nothing is traced.
         """
         self._emitter = emitter
         self._inbox = connection.inbox
@@ -72,6 +78,7 @@ class Calls:
         self._acts_here = acts_here
         self._max_waiting = max_waiting
         self._metrics = metrics
+        self._tracing = tracing
         self._waiting = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -93,6 +100,8 @@ class Calls:
         label = event.name if event is not None else UNKNOWN
         started = time.perf_counter()
         outcome = "cancelled"
+        if self._tracing is not None:
+            request = replace(request, within=self._tracing.request(label, request.headers, request.trace_id))
         try:
             answer = await self._admit(request, event, timeout_s, deadline_s)
         except Refusal as refusal:
@@ -104,6 +113,8 @@ class Calls:
         finally:
             self._metrics.calls(label, outcome).inc()
             self._metrics.call_seconds(label, outcome).observe(time.perf_counter() - started)
+            if request.within is not None:
+                request.within.end(outcome)
 
     async def _admit(
         self, request: EmitRequest, event: Event | None, timeout_s: float, deadline_s: float | None

@@ -4,6 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -22,6 +23,9 @@ from walnatsd.model.event import Event
 from walnatsd.model.message import Message
 from walnatsd.model.refusal import Reason, Refusal
 from walnatsd.observe.metrics import Metrics
+
+if TYPE_CHECKING:  # needs an extra
+    from walnatsd.observe.tracing import Tracing
 
 AT_ONCE = 64
 """Messages in hand; with payloads of 1 MiB, NATS' own limit, the memory of so many is nothing to worry about."""
@@ -63,6 +67,7 @@ class Due:
         find_event: Callable[[str], Event | None],
         metrics: Metrics,
         *,
+        tracing: "Tracing | None" = None,
         read: Callable[[Message], DueMessage] = read_due,
         clock: Callable[[], float] = time.time,
         draw: Callable[[], float] = random.random,
@@ -76,6 +81,7 @@ class Due:
             route: Registers the stream that they wait in.
             find_event: Finds a declared event; metrics name no other.
             metrics: Where they are counted.
+            tracing: Makes spans of what is stored; None where nothing is traced.
             read: Reads a message that is due; raises ValueError, and ElsewhereError where another sidecar can read it.
             clock: Gives the time, in seconds since the epoch.
             draw: Gives chance, from 0 to 1, which spreads what is tried again.
@@ -86,6 +92,7 @@ class Due:
         self._route = route
         self._find_event = find_event
         self._metrics = metrics
+        self._tracing = tracing
         self._read = read
         self._clock = clock
         self._draw = draw
@@ -196,9 +203,13 @@ class Due:
                 await delivery.nak((again_at - now) * (1 + self._draw()))
                 return
             self._away[due.event] = now + STORE_BUDGET_S  # this one tries; the others would hold slots in vain
+        trace = self._tracing.publish(due.event, due.header) if self._tracing is not None else None
+        header = due.header if trace is None else trace.header
         try:
-            ack = await self._store.store_now(due.event, due.payload, due.header, budget_s=STORE_BUDGET_S)
+            ack = await self._store.store_now(due.event, due.payload, header, budget_s=STORE_BUDGET_S)
         except Refusal as refusal:
+            if trace is not None:
+                trace.end(refusal.reason, why=refusal.message)
             if due.is_tick and refusal.reason is Reason.NO_ACTORS:  # nobody emitted it who could be told to wait
                 self._metrics.due(self._label(due.event), refusal.reason).inc()
                 await delivery.ack()
@@ -207,6 +218,8 @@ class Due:
             return
         self._away.pop(due.event, None)
         self._observe(due, ack)
+        if trace is not None:
+            trace.end("duplicate" if ack.duplicate else "stored", ack.stream, ack.sequence)
         await delivery.ack()
 
     def _observe(self, due: DueMessage, ack: PubAck) -> None:

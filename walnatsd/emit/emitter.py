@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from walnatsd.broker.publisher import Begun
 from walnatsd.config.settings import Emit as Settings
@@ -18,6 +19,9 @@ from walnatsd.observe.metrics import Metrics
 from walnatsd.payload.cloudevents import content_type
 from walnatsd.payload.codecs import Codecs
 from walnatsd.payload.schemas import PayloadSchema, SchemaError
+
+if TYPE_CHECKING:  # needs an extra
+    from walnatsd.observe.tracing import EmitTrace, Tracing
 
 MAX_BYTES_IN_FLIGHT = 256 << 20
 """Bounds the memory of emits that wait for JetStream, whatever their number."""
@@ -38,6 +42,8 @@ class _Emit:
     begun: Begun | None = None
     """What is under way already."""
     refusal: Refusal | None = None
+    trace: "EmitTrace | None" = None
+    """Its span; None where nothing is traced."""
     is_concluded: bool = False
     """Whether its room is given back and it is counted."""
 
@@ -59,6 +65,7 @@ class Emitter:
         settings: Settings,
         metrics: Metrics,
         *,
+        tracing: "Tracing | None" = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Prepare to take emits in.
@@ -70,6 +77,7 @@ class Emitter:
             schema_for: Gives the compiled schema of an event.
             settings: The limits.
             metrics: Where they are counted.
+            tracing: Makes spans of them; None where nothing is traced.
             clock: Gives the time, in seconds since the epoch.
         """
         self._store = store
@@ -79,6 +87,7 @@ class Emitter:
         self._schema_for = schema_for
         self._settings = settings
         self._metrics = metrics
+        self._tracing = tracing
         self._in_flight = 0
         self._bytes_in_flight = 0
         self._idle = asyncio.Event()
@@ -130,10 +139,14 @@ class Emitter:
         event = self._find_event(request.event)
         budget_s = self._settings.timeout if deadline_s is None else min(deadline_s, self._settings.timeout)
         emit = _Emit(event.name if event is not None else UNKNOWN, budget_s, time.perf_counter())
+        if self._tracing is not None:
+            emit.trace = self._tracing.emit(emit.label, request.headers, request.trace_id, request.within)
         try:
-            outgoing = self._prepare(request, event)
+            outgoing = self._prepare(request, event, emit.trace)
             self._take_room(outgoing)
             emit.outgoing = outgoing
+            if emit.trace is not None:
+                emit.trace.published()
             emit.begun = self._store.begin(outgoing, budget_s=budget_s)
         except Refusal as refusal:
             emit.refusal = refusal
@@ -142,19 +155,20 @@ class Emitter:
     async def _end(self, emit: "_Emit") -> Receipt:
         """See an emit through: give what became of it, and count it."""
         outcome = "cancelled"
+        result: Receipt | Refusal | None = None
         try:
             if emit.refusal is not None:
                 raise emit.refusal
             assert emit.outgoing is not None
             receipt = await self._store.store(emit.outgoing, budget_s=emit.budget_s, begun=emit.begun)
         except Refusal as refusal:
-            outcome = refusal.reason
+            outcome, result = refusal.reason, refusal
             raise
         else:
-            outcome = _outcome_of(receipt)
+            outcome, result = _outcome_of(receipt), receipt
             return receipt
         finally:
-            self._conclude(emit, outcome)
+            self._conclude(emit, outcome, result)
 
     async def _try_end(self, emit: "_Emit") -> Receipt | Refusal:
         try:
@@ -168,20 +182,30 @@ class Emitter:
             emit.begun.reply.cancel()
         self._conclude(emit, "cancelled")
 
-    def _conclude(self, emit: "_Emit", outcome: str) -> None:
+    def _conclude(self, emit: "_Emit", outcome: str, result: Receipt | Refusal | None = None) -> None:
         emit.is_concluded = True
         if emit.outgoing is not None:
             self._give_room_back(emit.outgoing)
         self._metrics.emits(emit.label, outcome).inc()
         self._metrics.emit_seconds(emit.label, outcome).observe(time.perf_counter() - emit.started)
+        if emit.trace is not None:
+            match result:
+                case Receipt():
+                    emit.trace.end(outcome, result.uid, result.stream, result.sequence)
+                case Refusal():
+                    emit.trace.end(outcome, result.uid, why=result.message)
+                case None:
+                    emit.trace.end(outcome, emit.outgoing.uid if emit.outgoing is not None else "")
 
-    def _prepare(self, request: EmitRequest, event: Event | None) -> Outgoing:
+    def _prepare(self, request: EmitRequest, event: Event | None, trace: "EmitTrace | None") -> Outgoing:
         """Check a request and encode it: what comes out may be stored, now or later."""
         if event is None:
             raise unknown_event(request.event, uid=given_uid(request))
         request = with_encoded_attributes(request)
         uid = uid_of(request)
         header = stored_headers(request, uid)
+        if trace is not None:
+            trace.enter(header)
         until = due_at(request, event, now=self._clock(), uid=uid)
         self._see_that_it_fits(event, request, header, uid)
         payload = self._codecs_for(event.codecs).encode(request.payload)

@@ -5,6 +5,7 @@ import contextlib
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -23,6 +24,9 @@ from walnatsd.observe.metrics import Metrics
 from walnatsd.spool.entry import Kept
 from walnatsd.spool.errors import DamageError, WriteError
 from walnatsd.spool.spool import Queue, Spool
+
+if TYPE_CHECKING:  # needs an extra
+    from walnatsd.observe.tracing import Tracing
 
 STORE_BUDGET_S = 10.0
 """How long storing is tried at a time: longer than a cluster needs to elect a leader."""
@@ -86,6 +90,7 @@ class Forwarder:
         find_gate: Callable[[str], asyncio.Event | None],
         metrics: Metrics,
         *,
+        tracing: "Tracing | None" = None,
         draw: Callable[[], float] = random.random,
     ) -> None:
         """Prepare to forward.
@@ -98,6 +103,7 @@ class Forwarder:
             find_event: Finds a declared event.
             find_gate: Finds what an event must wait for, None where it need not.
             metrics: Where it is counted.
+            tracing: Makes spans of what is forwarded; None where nothing is traced.
             draw: Gives chance, from 0 to 1, which spreads what is tried again.
         """
         self._spool = spool
@@ -107,6 +113,7 @@ class Forwarder:
         self._find_event = find_event
         self._find_gate = find_gate
         self._metrics = metrics
+        self._tracing = tracing
         self._draw = draw
         self._runs: dict[str, _Run] = {}
         self._progress = asyncio.Event()
@@ -230,16 +237,21 @@ class Forwarder:
 
     async def _try(self, kept: Kept, link: Mapping[str, str]) -> Receipt | Refusal:
         entry = kept.entry
+        trace = self._tracing.publish(entry.event, entry.header) if self._tracing is not None else None
         header = {**entry.header, **link}
         outgoing = Outgoing(entry.event, entry.payload, header, has_given_uid=True, due_at=entry.deliver_at)
         try:
-            return await self._store.store(outgoing, budget_s=STORE_BUDGET_S)
+            receipt = await self._store.store(outgoing, budget_s=STORE_BUDGET_S)
         except Refusal as refusal:
+            if trace is not None:
+                trace.end(refusal.reason, why=refusal.message)
             return refusal
+        if trace is not None:
+            trace.end(_outcome_of(receipt), receipt.stream, receipt.sequence)
+        return receipt
 
     def _count(self, kept: Kept, receipt: Receipt) -> None:
-        outcome = "duplicate" if receipt.duplicate else "scheduled" if receipt.scheduled else "stored"
-        self._metrics.spool_forwarded(self._label(kept.entry.event), outcome).inc()
+        self._metrics.spool_forwarded(self._label(kept.entry.event), _outcome_of(receipt)).inc()
 
     def _label(self, event: str) -> str:
         return event if self._find_event(event) is not None else UNKNOWN
@@ -311,6 +323,10 @@ class Forwarder:
             event_name=entry.event, uid=entry.uid, id=kept.id, reason=reason, why=why,
         )  # fmt: skip
         return True
+
+
+def _outcome_of(receipt: Receipt) -> str:
+    return "duplicate" if receipt.duplicate else "scheduled" if receipt.scheduled else "stored"
 
 
 def _link(run: _Run, before: Kept, number: int) -> dict[str, str]:

@@ -3,11 +3,15 @@
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from walnatsd.model import headers
 from walnatsd.model.headers import check_emitted_header, check_header_value, check_uid
 from walnatsd.model.refusal import Reason, Refusal
 from walnatsd.payload.cloudevents import PREFIX, encode_given, encoded
+
+if TYPE_CHECKING:  # needs an extra
+    from walnatsd.observe.tracing import RequestTrace
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,8 @@ class EmitRequest:
     expected_last_sequence: int | None = None
     reply_to: str = ""
     """Subject that an actor's answer is to be published to; empty where nobody waits for one."""
+    within: "RequestTrace | None" = None
+    """The span of the request that it is made for; None where there is none, or nothing is traced."""
 
     @property
     def is_delayed(self) -> bool:

@@ -238,6 +238,12 @@ class Metrics:
         self.spool_write_failures = Counter(
             "walnatsd_spool_write_failures", "Writes that the disk of the spool did not take.", registry=registry
         )
+        self._spans = Counter(
+            "walnatsd_spans",
+            "Spans by what became of them: exported, failed (the endpoint did not take them) or dropped (the queue was full).",
+            ["outcome"],
+            registry=registry,
+        )
         self.nats_connected = Gauge("walnatsd_nats_connected", "1 while NATS is connected.", registry=registry)
         self.nats_reconnects = Counter("walnatsd_nats_reconnects", "Reconnects to NATS.", registry=registry)
         # labels() takes a lock and builds a key on every call; the children are looked up once
@@ -267,6 +273,7 @@ class Metrics:
         self.order_awaited: Callable[[str, str], Gauge] = cache(self._order_awaited.labels)
         self.drift: Callable[[str, str, str], Gauge] = cache(self._drift.labels)
         self.spool_forwarded: Callable[[str, str], Counter] = cache(self._spool_forwarded.labels)
+        self.spans: Callable[[str], Counter] = cache(self._spans.labels)
 
     @contextlib.contextmanager
     def watch(self, event: str, actor: str, read: Callable[[], "ActorReading"]) -> Iterator[None]:

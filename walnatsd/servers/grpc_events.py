@@ -11,6 +11,7 @@ from walnatsd.api.events import Events
 from walnatsd.api.pages import DEFAULT_LIMIT, check_limit
 from walnatsd.broker.schedules import Scheduled
 from walnatsd.emit.request import EmitRequest, Receipt
+from walnatsd.model import trace_context
 from walnatsd.model.refusal import Refusal
 from walnatsd.servers.grpc_errors import refuse, status_of
 from walnatsd.servers.grpc_monitor import show
@@ -32,7 +33,7 @@ class EventsServicer(events_pb2_grpc.EventsServicer):
     async def Emit(self, request: events_pb2.EmitRequest, context: Context) -> events_pb2.EmitResponse:  # noqa: N802
         """Store one message."""
         try:
-            receipt = await self._events.emit(_read(request), deadline_s=_time_left_s(context))
+            receipt = await self._events.emit(_read(request, _trace_of(context)), deadline_s=_time_left_s(context))
         except Refusal as refusal:
             await refuse(context, refusal)
         return _response(receipt)
@@ -41,7 +42,8 @@ class EventsServicer(events_pb2_grpc.EventsServicer):
         self, request: events_pb2.EmitBatchRequest, context: Context
     ) -> events_pb2.EmitBatchResponse:
         """Store many messages; one result per item, in order."""
-        requests = [_read(item) for item in request.items]
+        trace = _trace_of(context)
+        requests = [_read(item, trace) for item in request.items]
         try:
             results = await self._events.emit_batch(requests, deadline_s=_time_left_s(context))
         except Refusal as refusal:
@@ -71,17 +73,19 @@ class EventsServicer(events_pb2_grpc.EventsServicer):
         )
 
     async def EmitStream(  # noqa: N802
-        self, requests: AsyncIterator[events_pb2.EmitRequest], _context: Context
+        self, requests: AsyncIterator[events_pb2.EmitRequest], context: Context
     ) -> AsyncIterator[events_pb2.EmitResult]:
         """Store what arrives; one result per request, in order."""
-        async for result in self._events.emit_stream(_read(request) async for request in requests):
+        trace = _trace_of(context)
+        async for result in self._events.emit_stream(_read(request, trace) async for request in requests):
             yield _result(result)
 
     async def Call(self, request: events_pb2.CallRequest, context: Context) -> events_pb2.CallResponse:  # noqa: N802
         """Store one message and wait for the first answer."""
         timeout_s = duration_s(request.timeout) if request.HasField("timeout") else None
         try:
-            answer = await self._events.call(_read(request.emit), timeout_s=timeout_s, deadline_s=_time_left_s(context))
+            emit = _read(request.emit, _trace_of(context))
+            answer = await self._events.call(emit, timeout_s=timeout_s, deadline_s=_time_left_s(context))
         except Refusal as refusal:
             await refuse(context, refusal)
         return events_pb2.CallResponse(
@@ -136,14 +140,23 @@ def declaration(message: Any) -> Mapping[str, Any]:
     return MessageToDict(message, preserving_proto_field_name=True)
 
 
-def _read(request: events_pb2.EmitRequest) -> EmitRequest:
+def _trace_of(context: Context) -> dict[str, str]:
+    """Give the trace context that the caller's own instrumentation put into the metadata of the call."""
+    return {name: str(value) for name, value in context.invocation_metadata() or () if name in trace_context.NAMES}
+
+
+def _read(request: events_pb2.EmitRequest, trace: Mapping[str, str]) -> EmitRequest:
+    """Read an emit; the trace context of the call is the message's, where that has none of its own."""
+    headers = dict(request.headers)
+    if trace and not any(name.lower() in trace_context.NAMES for name in headers):
+        headers |= trace
     return EmitRequest(
         event=request.event,
         payload=request.payload,
         content_type=request.content_type,
         uid=request.uid,
         trace_id=request.trace_id,
-        headers=dict(request.headers),
+        headers=headers,
         delay_s=duration_s(request.delay) if request.HasField("delay") else None,
         deliver_at=instant_s(request.deliver_at) if request.HasField("deliver_at") else None,
         expected_last_sequence=request.expected_last_sequence if request.HasField("expected_last_sequence") else None,

@@ -1,11 +1,14 @@
 """The HTTP address: emitting with one call."""
 
+from collections.abc import Mapping
+
 from aiohttp import web
 
 from walnatsd.api.errors import problem
 from walnatsd.api.events import MAX_BATCH_ITEMS, Events
 from walnatsd.emit.calls import Answer
 from walnatsd.emit.request import EmitRequest, Receipt
+from walnatsd.model import trace_context
 from walnatsd.model.refusal import Reason, Refusal
 from walnatsd.payload.cloudevents import PREFIX, encoded, in_ascii
 from walnatsd.payload.event_json import BATCH_TYPE, STRUCTURED_TYPE, parse, take_apart
@@ -21,7 +24,8 @@ from walnatsd.servers.times import read_duration, read_instant
 
 MAX_BODY_BYTES = 64 << 20
 """The server's own limit; NATS' max_payload is usually far below and gives the better error."""
-_PASSED_ON = frozenset({"traceparent", "tracestate"})
+_LISTS = frozenset({trace_context.TRACESTATE, trace_context.BAGGAGE})
+"""May be spread over several headers (W3C Trace Context, section 3.3.1; Baggage, section 3.2)."""
 _WRAPPED = "walnats-header-"
 
 
@@ -128,15 +132,18 @@ async def read_batch(request: web.Request) -> list[EmitRequest | Refusal]:
         raise Refusal(
             Reason.TOO_LARGE, f"a batch holds at most {MAX_BATCH_ITEMS} items; this one has {len(items)} items"
         )
-    return [_batch_item(request.match_info["event"], item) for item in items]
+    trace = {name: ",".join(request.headers.getall(name)) for name in trace_context.NAMES if name in request.headers}
+    return [_batch_item(request.match_info["event"], item, trace) for item in items]
 
 
-def _batch_item(event: str, item: object) -> EmitRequest | Refusal:
+def _batch_item(event: str, item: object, trace: Mapping[str, str]) -> EmitRequest | Refusal:
+    """Read an item; the trace context of the request is the item's, where that has none of its own."""
     try:
         parts = take_apart(item)
     except ValueError as error:
         return Refusal(Reason.INVALID_REQUEST, f"the item is no CloudEvent: {error}")
-    return EmitRequest(event, parts.payload, content_type=parts.content_type, headers=parts.headers)
+    headers = parts.headers if "ce-traceparent" in parts.headers else {**trace, **parts.headers}
+    return EmitRequest(event, parts.payload, content_type=parts.content_type, headers=headers)
 
 
 async def _body(request: web.Request) -> bytes:
@@ -177,7 +184,7 @@ def _message_headers(request: web.Request) -> dict[str, str]:
     picked = {}
     for name in request.headers:
         lower = name.lower()
-        if lower == "tracestate":  # a list, which may be spread over several headers (W3C Trace Context, section 3.3.1)
+        if lower in _LISTS:
             picked[lower] = ",".join(request.headers.getall(name))
         elif _is_own(lower):
             picked[lower] = _once(request, name)
@@ -191,7 +198,7 @@ def _message_headers(request: web.Request) -> dict[str, str]:
 
 def _is_own(lower: str) -> bool:
     """Whether a header is the message's without being wrapped."""
-    return lower.startswith("ce-") or lower in _PASSED_ON
+    return lower.startswith("ce-") or lower in trace_context.NAMES
 
 
 def _sequence(text: str | None) -> int | None:

@@ -46,6 +46,7 @@ _EMIT_PARAMETERS = (
     Parameter("Idempotency-Key", "header", "The uid, where `uid` is not given; quotes around it are removed."),
     Parameter("traceparent", "header", "W3C trace context; handed to the actors."),
     Parameter("tracestate", "header", "W3C trace context; handed to the actors."),
+    Parameter("baggage", "header", "W3C baggage; handed to the actors."),
     *(
         Parameter(f"ce-{name}", "header", f"CloudEvents binary mode: the attribute {name}; percent-encoded.")
         for name in ("id", "source", "type", "specversion", "time", "subject", "dataschema")
@@ -53,7 +54,7 @@ _EMIT_PARAMETERS = (
 )
 _HEADERS = (
     "The body is the payload, with its `Content-Type`. Headers of the message are `ce-*` (CloudEvents binary mode, "
-    "extensions too), `traceparent`, `tracestate`, and any other as `walnats-header-<name>`. With "
+    "extensions too), `traceparent`, `tracestate`, `baggage`, and any other as `walnats-header-<name>`. With "
     f"`{STRUCTURED_TYPE}` the body is a CloudEvent that is taken apart into the same."
 )
 _EMIT_BODY: Mapping[str, Schema] = {"*/*": _ANY, STRUCTURED_TYPE: {"$ref": "#/components/schemas/CloudEvent"}}

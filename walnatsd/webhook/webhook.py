@@ -112,11 +112,13 @@ class Webhook:
             return Outcome(Verdict.FAILED, why, answer.outcome.status)
         return dataclasses.replace(answer.outcome, response=Response(answer.body, answer.content_type))
 
-    async def attempt_batch(self, items: Sequence[tuple[Message, int]]) -> Outcome | list[Outcome]:
-        """Call the actor once with many messages. Never raises but when cancelled."""
+    async def attempt_batch(
+        self, items: Sequence[tuple[Message, int]], trace: Mapping[str, str]
+    ) -> Outcome | list[Outcome]:
+        """Call the actor once with many messages; `trace` is the request's. Never raises but when cancelled."""
         messages = [message for message, _ in items]
         ids = [webhook_id(message, self._actor.name) for message in messages]
-        headers = batch_headers(messages, ids, actor=self._actor.name, configured=self._calling.headers)
+        headers = {**trace} | batch_headers(messages, ids, actor=self._actor.name, configured=self._calling.headers)
         body = batch(items, source=self._calling.source)
         answer = await self._post(headers, body, RESULTS_LIMIT_BYTES)
         if answer.outcome.verdict is not Verdict.ACKNOWLEDGED:

@@ -1,0 +1,26 @@
+"""W3C Trace Context and Baggage, as far as they are only passed on."""
+
+import re
+from collections.abc import Mapping
+
+TRACEPARENT = "traceparent"
+TRACESTATE = "tracestate"
+BAGGAGE = "baggage"
+NAMES = frozenset({TRACEPARENT, TRACESTATE, BAGGAGE})
+
+_TRACEPARENT = re.compile(
+    r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?"
+)  # Trace Context, section 3.2
+
+
+def header_of(header: Mapping[str, str], name: str) -> str | None:
+    """Find a header by its name in lower case; other emitters than walnatsd may have written it otherwise."""
+    if (value := header.get(name)) is not None:
+        return value
+    return next((value for other, value in header.items() if other.lower() == name), None)
+
+
+def trace_of(header: Mapping[str, str]) -> str | None:
+    """Give the id of the trace that a message belongs to, 32 hex digits; None where it says of none."""
+    found = _TRACEPARENT.fullmatch(header_of(header, TRACEPARENT) or "")
+    return found[1] if found is not None else None
