@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from walnatsd import __version__
+from walnatsd.api.access import Access
 from walnatsd.api.actors import Actors
 from walnatsd.api.administration import Administration
 from walnatsd.api.backstop import Backstop
@@ -120,7 +121,8 @@ async def running(  # noqa: PLR0915 - one text, so that the order is seen
     health.set_problem("startup", "the declared events and actors are not registered yet")
     metrics.ready.set_function(lambda: health.is_ready)
     left = Countdown(config.shutdown_timeout, time.monotonic)
-    administration = admin_app(health, metrics, office, _guard(config.admin))
+    access = Access(loaded) if config.auth.tokens else None
+    administration = admin_app(health, metrics, office, _guard(config.admin), access)
     async with (
         service_manager(health, environ or {}),
         serve_web("admin", config.admin.listen, administration, stop_within_s=left.share_s) as admin_at,
@@ -217,7 +219,7 @@ async def running(  # noqa: PLR0915 - one text, so that the order is seen
         events, actors = Events(emitter, calls, feeds, ScheduledEmits(schedules, route, roster), roster), Actors(roster)
         watch = Watch(connection, jetstream, roster, metrics, {dead_letters.STREAM: register_letters}, missed)
         backstop = Backstop(connection, jetstream, route, roster, config.nats.manage, metrics, replicas=replicas)
-        reload = Reload(roster, clocks, loaded, outfitter.use)
+        reload = Reload(roster, clocks, loaded, [outfitter.use, *([access.use] if access is not None else [])])
         office.open(
             Administration(jetstream, route, schedules, roster, watch, clocks),
             reload,
@@ -242,11 +244,13 @@ async def running(  # noqa: PLR0915 - one text, so that the order is seen
         ]
         async with (
             roster.open(),
-            serve_grpc(config.grpc.listen, events, actors, health, stop_within_s=left.share_s) as grpc_at,
+            serve_grpc(
+                config.grpc.listen, events, actors, health, access=access, stop_within_s=left.share_s
+            ) as grpc_at,
             serve_web(
                 "http",
                 config.http.listen,
-                http_app(events, _guard(config.http), source=config.service.name),
+                http_app(events, _guard(config.http), access, source=config.service.name),
                 stop_within_s=left.share_s,
             ) as http_at,
         ):

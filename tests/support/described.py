@@ -66,19 +66,20 @@ class _NoUseCases:
 @functools.cache
 def http_description() -> Description:
     """The description of the HTTP address, without a daemon."""
-    app = http_app(cast("Events", _NoUseCases()), Guard("127.0.0.1:0", ()), source="tests")
+    app = http_app(cast("Events", _NoUseCases()), Guard("127.0.0.1:0", ()), None, source="tests")
     return Description(describe(app, "walnatsd", SCHEMAS))
 
 
 @functools.cache
 def admin_description() -> Description:
     """The same of the admin address."""
-    app = admin_app(Health(), Metrics(), Office(), Guard("127.0.0.1:0", ()))
+    app = admin_app(Health(), Metrics(), Office(), Guard("127.0.0.1:0", ()), None)
     return Description(describe(app, "walnatsd", ADMIN_SCHEMAS))
 
 
-async def read_description(sidecar: Sidecar, address: str = "") -> Description:
+async def read_description(sidecar: Sidecar, address: str = "", *, token: str = "") -> Description:
     """Read the description of the HTTP address, or of another one."""
-    async with sidecar.session.get(f"http://{address or sidecar.http}/openapi.json") as response:
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    async with sidecar.session.get(f"http://{address or sidecar.http}/openapi.json", headers=headers) as response:
         assert response.status == 200
         return Description(await response.json())

@@ -65,8 +65,9 @@ def test_a_bad_value_names_its_variable() -> None:
         WALNATSD_HTTP__LISTEN="0.0.0.0:1",
     ) == [
         "max_jobs: should be a whole number; this is 'many' (WALNATSD_MAX_JOBS)",
-        ("http.listen: 0.0.0.0:1 can be reached from other machines and nothing asks who calls; listen on loopback or a "
-        "Unix socket, or set auth.allow_insecure_listen: true (WALNATSD_HTTP__LISTEN)"),
+        ("http.listen: 0.0.0.0:1 can be reached from other machines and nothing asks who calls; set auth.tokens, or "
+        "http.tls with client_ca_file, or auth.allow_insecure_listen: true; or listen on loopback or a Unix socket "
+        "(WALNATSD_HTTP__LISTEN)"),
         ("nats.servers[1]: write an address like nats://127.0.0.1:4222, or tls://, ws://, wss://; this is '://bad' "
         "(WALNATSD_NATS__SERVERS)"),
     ]  # fmt: skip

@@ -195,8 +195,50 @@ def test_actors_of_different_events_may_share_a_name() -> None:
 def test_an_address_that_others_can_reach_is_refused_while_nothing_asks_who_calls(section, listen) -> None:
     [problem] = problems_of(f"{section}: {{listen: '{listen}'}}")
     assert problem.startswith(f"{section}.listen: {listen} can be reached from other machines")
-    assert "auth.allow_insecure_listen: true" in problem
+    for way_out in ("set auth.tokens", f"{section}.tls with client_ca_file", "auth.allow_insecure_listen: true"):
+        assert way_out in problem
     load_text(f"{section}: {{listen: '{listen}'}}\nauth: {{allow_insecure_listen: true}}", file=None, environ={})
+    token = "auth: {tokens: [{token: {env: T}, scopes: [emit]}]}"
+    load_text(f"{section}: {{listen: '{listen}'}}\n{token}", file=None, environ={"T": "t"})
+
+
+def test_a_token_section_without_tokens_and_tls_without_an_authority_ask_nobody() -> None:
+    for more in ("auth: {tokens: []}", "auth: {tokens: null}", "auth: {}"):
+        assert any("nothing asks who calls" in each for each in problems_of(f"http: {{listen: '0.0.0.0:1'}}\n{more}"))
+    for tls in (
+        "null",
+        "{cert_file: c.pem, key_file: k.pem}",
+        "{cert_file: c.pem, key_file: k.pem, client_ca_file: null}",
+    ):
+        problems = problems_of(f"admin: {{listen: '0.0.0.0:1', tls: {tls}}}")
+        assert any("nothing asks who calls" in each for each in problems)
+
+
+def test_a_client_certificate_says_who_calls_its_own_address_only() -> None:
+    tls = "tls: {cert_file: c.pem, key_file: k.pem, client_ca_file: ca.pem}"
+    problems = problems_of(f"admin: {{listen: '0.0.0.0:1', {tls}}}\nhttp: {{listen: '0.0.0.0:2'}}")
+    assert [each.partition(":")[0] for each in problems if "nothing asks who calls" in each] == ["http.listen"]
+
+
+def test_a_token_that_can_not_be_sent_or_stands_twice_is_refused_and_not_shown() -> None:
+    two = "auth: {tokens: [{token: {env: A}, scopes: [emit]}, {token: {env: B}, scopes: [act]}]}"
+    for environ, told in (
+        ({"A": "good", "B": "with a space"}, "auth.tokens[1].token: holds more than visible ASCII characters"),
+        ({"A": "sch\u00f6n", "B": "good"}, "auth.tokens[0].token: holds more than visible ASCII characters"),
+        ({"A": "sesame", "B": "sesame"}, "auth.tokens[1].token: is the same as that of auth.tokens[0]"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            load_text(two, file=None, environ=environ)
+        [problem] = caught.value.problems
+        assert str(problem).startswith(told)
+        assert not any(value in str(caught.value) for value in environ.values())
+
+
+def test_a_token_opens_something_and_nothing_unknown() -> None:
+    for scopes, told in (("[]", "should have at least one item"), ("[root]", "'emit', 'act' or 'admin'")):
+        with pytest.raises(ConfigError) as caught:
+            load_text(f"auth: {{tokens: [{{token: {{env: A}}, scopes: {scopes}}}]}}", file=None, environ={"A": "t"})
+        assert told in str(caught.value)
 
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:0", "127.9.9.9:1", "localhost:1", "[::1]:1", "unix:/run/a.sock"])

@@ -80,3 +80,14 @@ def test_servers_beside_an_embedded_one_are_said_to_be_unused(tmp_path) -> None:
         "warning: nats.servers: not used: nats.embedded starts a server of its own; remove one of them (line 3)"
     ]
     assert warnings("nats: {embedded: true}", tmp_path) == []
+
+
+def test_tokens_that_would_travel_in_the_clear(tmp_path) -> None:
+    (tmp_path / "token").write_text("sesame")
+    auth = "auth: {tokens: [{token: {file: token}, scopes: [emit]}]}"
+    [told] = warnings(f"http: {{listen: '0.0.0.0:7521'}}\n{auth}", tmp_path)
+    assert told == (
+        "warning: http.listen: tokens travel to 0.0.0.0:7521 in the clear; set http.tls, or let something that ends TLS stand "
+        "in front (line 1)"
+    )
+    assert warnings(auth, tmp_path) == []

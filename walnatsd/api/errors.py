@@ -49,6 +49,8 @@ TABLE: dict[Reason, Row] = {
     Reason.SPOOL: Row("UNAVAILABLE", 503, "the spool can't be read or written"),
     Reason.NATS_ERROR: Row("INTERNAL", 500, "NATS refused it"),
     Reason.SERVER_VERSION: Row("UNIMPLEMENTED", 501, "the NATS server is too old for this"),
+    Reason.TOKEN: Row("UNAUTHENTICATED", 401, "no token that is valid here"),
+    Reason.SCOPE: Row("PERMISSION_DENIED", 403, "the token does not open this"),
     Reason.HOST: Row("PERMISSION_DENIED", 403, "not called by a name of its own"),
     Reason.ORIGIN: Row("PERMISSION_DENIED", 403, "called by a page of another site"),
     Reason.UNKNOWN_PATH: Row("UNIMPLEMENTED", 404, "no such path"),

@@ -1,7 +1,7 @@
 """Reloading the config file while running: everything is checked first, then what changed is applied."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -18,8 +18,10 @@ from walnatsd.model.actor import Actor
 from walnatsd.model.clock import Clock
 from walnatsd.model.event import Event
 from walnatsd.model.refusal import Reason, Refusal
+from walnatsd.model.scope import Scope
 
-_DECLARATIONS = frozenset({"events", "actors", "clocks"})
+_CHANGEABLE = frozenset({"events", "actors", "clocks", "auth"})
+_TOKENS = "auth.tokens"
 
 Declaration = Event | Actor | Clock
 
@@ -28,7 +30,7 @@ _log = structlog.get_logger("walnatsd.reload")
 
 @dataclass(frozen=True, slots=True)
 class Reloaded:
-    """What a reload changed: names of events, and of actors and clocks with their event."""
+    """What a reload changed: names of events, and of actors and clocks with their event; and `auth.tokens`."""
 
     added: tuple[str, ...]
     changed: tuple[str, ...]
@@ -38,19 +40,21 @@ class Reloaded:
 class Reload:
     """Brings the running daemon to what the config file says now."""
 
-    def __init__(self, roster: Roster, clocks: Keeper, loaded: Loaded, use: Callable[[Loaded], None]) -> None:
+    def __init__(
+        self, roster: Roster, clocks: Keeper, loaded: Loaded, users: Sequence[Callable[[Loaded], None]]
+    ) -> None:
         """Prepare.
 
         Args:
             roster: Starts and stops actors.
             clocks: Keeps clocks.
             loaded: What runs now.
-            use: Called with the new config before its actors start, so that they are equipped by it.
+            users: Called with the new config before its actors start, so that they are equipped by it.
         """
         self._roster = roster
         self._clocks = clocks
         self._loaded = loaded
-        self._use = use
+        self._users = users
         self._one_at_a_time = asyncio.Lock()
 
     async def run(self) -> Reloaded:
@@ -84,7 +88,10 @@ class Reload:
         changed = [name for name in after if name in before and not _same(before[name], after[name], self._loaded, new)]
         touched = [after[name] for name in (*added, *changed)]
         await self._check(touched, new)
-        self._use(new)
+        if _tokens(self._loaded) != _tokens(new):
+            changed.append(_TOKENS)
+        for use in self._users:
+            use(new)
         self._loaded = new
         self._clocks.declare(new.config.clocks, new.config.events)
         await self._roster.replace(
@@ -122,11 +129,18 @@ _PARTS = ("added", "changed", "removed")
 
 def _fixed_changes(old: Loaded, new: Loaded) -> list[str]:
     """Name the parts that differ and can't be applied to a running daemon."""
-    return [
+    fixed = [
         name
         for name in type(new.config).model_fields
-        if name not in _DECLARATIONS and getattr(old.config, name) != getattr(new.config, name)
+        if name not in _CHANGEABLE and getattr(old.config, name) != getattr(new.config, name)
     ]
+    if bool(old.config.auth.tokens) != bool(new.config.auth.tokens):
+        fixed.append("whether there are auth.tokens")
+    return fixed
+
+
+def _tokens(loaded: Loaded) -> dict[str, frozenset[Scope]]:
+    return {loaded.secrets.reveal(each.token): frozenset(each.scopes) for each in loaded.config.auth.tokens}
 
 
 def _named(loaded: Loaded) -> dict[str, Declaration]:

@@ -24,7 +24,6 @@ _NOT_YET: tuple[tuple[str | None, ...], ...] = (
     ("grpc", "allowed_hosts"),
     ("http", "tls"),
     ("admin", "tls"),
-    ("auth", "tokens"),
 )
 _CREDENTIALS = frozenset({"authorization", "cookie", "x-api-key"})
 _BOOL = TypeAdapter(bool)
@@ -102,12 +101,16 @@ def secrets_stand_elsewhere(data: object) -> Iterator[Problem]:
 
 
 def listens_safely(data: object) -> Iterator[Problem]:
-    """Find addresses that others can reach while nothing asks who calls."""
+    """Find addresses that others can reach while nothing asks who calls: no token, no client certificate."""
     allowed = next((value for _, value in _matches(data, ("auth", "allow_insecure_listen"), ())), False)
     with contextlib.suppress(ValidationError):  # the field's own error says so
         if _BOOL.validate_python(allowed):
             return
+    if [*_matches(data, ("auth", "tokens", None), ())]:
+        return
     for section in ("grpc", "http", "admin"):
+        if any(authority for _, authority in _matches(data, (section, "tls", "client_ca_file"), ())):
+            continue
         for location, text in _matches(data, (section, "listen"), ()):
             try:
                 address = parse_address(text)
@@ -116,8 +119,9 @@ def listens_safely(data: object) -> Iterator[Problem]:
             if isinstance(address, Tcp) and not address.is_loopback:
                 yield Problem(
                     location,
-                    f"{address} can be reached from other machines and nothing asks who calls; listen on loopback or a "
-                    "Unix socket, or set auth.allow_insecure_listen: true",
+                    f"{address} can be reached from other machines and nothing asks who calls; set auth.tokens, or "
+                    f"{section}.tls with client_ca_file, or auth.allow_insecure_listen: true; or listen on loopback or a "
+                    "Unix socket",
                 )
 
 

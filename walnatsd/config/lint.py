@@ -1,10 +1,11 @@
-"""What is allowed and still unwise: names, descriptions and limits, with the rules of the walnats library's linter."""
+"""What is allowed and still unwise: tokens in the clear, names, descriptions and limits, with the rules of the walnats library's linter."""
 
 import re
 from collections.abc import Iterator
 
+from walnatsd.config.listen import Tcp, parse_address
 from walnatsd.config.problems import Location, Problem
-from walnatsd.config.settings import Config
+from walnatsd.config.settings import Admin, Config, Grpc, Http
 from walnatsd.model.event import Event
 
 MAX_SANE_LENGTH = 64
@@ -17,6 +18,7 @@ def lint(config: Config) -> Iterator[Problem]:
     """Find what is unwise, in the order of events and actors."""
     if config.nats.embedded is not None and "servers" in config.nats.model_fields_set:
         yield Problem(("nats", "servers"), "not used: nats.embedded starts a server of its own; remove one of them")
+    yield from _in_the_clear(config)
     for index, event in enumerate(config.events):
         at: Location = ("events", index)
         yield from _named("event", event.name, event.name.split("."), at)
@@ -26,6 +28,20 @@ def lint(config: Config) -> Iterator[Problem]:
         at = ("actors", index)
         yield from _named("actor", actor.name, [actor.name], at)
         yield from _described("actor", actor.description, at)
+
+
+def _in_the_clear(config: Config) -> Iterator[Problem]:
+    """Find addresses that tokens travel to where others may listen in."""
+    if not config.auth.tokens:
+        return
+    parts: dict[str, Grpc | Http | Admin] = {"grpc": config.grpc, "http": config.http, "admin": config.admin}
+    for section, part in parts.items():
+        address = parse_address(part.listen)
+        if isinstance(address, Tcp) and not address.is_loopback and part.tls is None:
+            yield Problem(
+                (section, "listen"),
+                f"tokens travel to {address} in the clear; set {section}.tls, or let something that ends TLS stand in front",
+            )
 
 
 def _named(kind: str, name: str, parts: list[str], at: Location) -> Iterator[Problem]:

@@ -20,6 +20,7 @@ from walnatsd.model.actor import Actor
 from walnatsd.model.clock import Clock
 from walnatsd.model.declared import Declared, InputFile, NoBoolean, PositiveInt, RelativePath, Secret
 from walnatsd.model.event import Event
+from walnatsd.model.scope import Scope
 from walnatsd.model.units import PositiveDuration, Size
 
 
@@ -213,18 +214,21 @@ class Token(Declared):
     """A token and what it opens."""
 
     token: Secret
-    """The token."""
-    scopes: tuple[Literal["emit", "act", "admin"], ...]
-    """What it opens."""
+    """The token: visible ASCII characters, no spaces; best 32 random ones or more."""
+    scopes: Annotated[tuple[Scope, ...], Field(min_length=1)]
+    """What it opens. emit: emitting, requests, delayed emits; act: serving actors and watching events; admin: administration
+    and its metrics. Registering events takes emit or act."""
 
 
 class Auth(Declared):
     """Who may call."""
 
     tokens: tuple[Token, ...] = ()
-    """Bearer tokens; none needed where empty."""
+    """Bearer tokens for the gRPC, HTTP and admin addresses, on loopback and Unix sockets too; several of one scope may be valid,
+    and a reload reads them again. None is needed where this is empty."""
     allow_insecure_listen: bool = False
-    """Allow addresses that others can reach without a token or a client certificate."""
+    """Allow gRPC, HTTP and admin addresses that other machines can reach, where neither a token nor a client certificate is
+    asked for."""
 
 
 class Emit(Declared):

@@ -1,6 +1,7 @@
 """Trying out what a config refers to, so that what can't be used is found before anything starts."""
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from importlib.util import find_spec
@@ -19,6 +20,8 @@ from walnatsd.model.signing import signing_key
 from walnatsd.payload.codecs import open_codecs
 from walnatsd.payload.schemas import SchemaError, open_schema
 from walnatsd.payload.times import CONTENT_TYPE, tick_text
+
+_SENDABLE = re.compile(r"[!-~]+")
 
 Trial = tuple[Location, Callable[[], object]]
 
@@ -75,6 +78,9 @@ def _trials(config: Config, values: Mapping[Secret, str]) -> Iterator[Trial]:
             ("otel",),
             partial(_try_extra, "otel", "opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http"),
         )
+    earlier: dict[str, int] = {}
+    for index, each in enumerate(config.auth.tokens):
+        yield ("auth", "tokens", index, "token"), partial(_try_token, values, each.token, index, earlier)
     for index, actor in enumerate(config.actors):
         yield from _actor_trials(actor, ("actors", index), values)
 
@@ -137,6 +143,15 @@ def _try_extra(extra: str, *modules: str) -> None:
         found = False
     if not found:
         raise ValueError(f"needs the extra {extra}; install it with: pip install 'walnatsd[{extra}]'")
+
+
+def _try_token(values: Mapping[Secret, str], secret: Secret, index: int, earlier: dict[str, int]) -> None:
+    """See that a token can be sent, and is not one of the earlier ones."""
+    token = values[secret]
+    if not _SENDABLE.fullmatch(token):
+        raise ValueError("holds more than visible ASCII characters, so no caller can send it")
+    if (other := earlier.setdefault(token, index)) != index:
+        raise ValueError(f"is the same as that of auth.tokens[{other}]; give one of them all the scopes")
 
 
 def _try_key(values: Mapping[Secret, str], secret: Secret) -> None:

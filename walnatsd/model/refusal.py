@@ -37,6 +37,8 @@ class Reason(StrEnum):
     SPOOL = "SPOOL"
     NATS_ERROR = "NATS_ERROR"
     SERVER_VERSION = "SERVER_VERSION"
+    TOKEN = "TOKEN"  # noqa: S105 - no token
+    SCOPE = "SCOPE"
     HOST = "HOST"
     ORIGIN = "ORIGIN"
     UNKNOWN_PATH = "UNKNOWN_PATH"

@@ -2,6 +2,7 @@
 
 from aiohttp import web
 
+from walnatsd.api.access import Access
 from walnatsd.observe.health import Health
 from walnatsd.observe.metrics import CONTENT_TYPE, Metrics
 from walnatsd.servers.admin_operations import LIVEZ, METRICS, READYZ, SCHEMAS
@@ -11,13 +12,13 @@ from walnatsd.servers.dead_letters import add_dead_letters
 from walnatsd.servers.door import Guard, door
 from walnatsd.servers.office import Office
 from walnatsd.servers.openapi import serve_description
-from walnatsd.servers.operations import serve
+from walnatsd.servers.operations import ACCESS, serve
 from walnatsd.servers.spool import add_spool
 
 
-def admin_app(health: Health, metrics: Metrics, office: Office, guard: Guard) -> web.Application:
+def admin_app(health: Health, metrics: Metrics, office: Office, guard: Guard, access: Access | None) -> web.Application:
     """Build the application of the administration address: what the monitoring address answers, and administration."""
-    app = monitoring_app(health, metrics, guard)
+    app = monitoring_app(health, metrics, guard, access)
     add_administration(app, office)
     add_dead_letters(app, office)
     add_spool(app, office)
@@ -25,8 +26,10 @@ def admin_app(health: Health, metrics: Metrics, office: Office, guard: Guard) ->
     return app
 
 
-def monitoring_app(health: Health, metrics: Metrics, guard: Guard | None = None) -> web.Application:
-    """Build the application that answers /livez, /readyz and /metrics; without a guard, to everybody."""
+def monitoring_app(
+    health: Health, metrics: Metrics, guard: Guard | None = None, access: Access | None = None
+) -> web.Application:
+    """Build the application that answers /livez, /readyz and /metrics; without a guard and access, to everybody."""
 
     async def livez(_request: web.Request) -> web.Response:
         return web.Response(body=b'{"status":"alive"}', content_type="application/json")
@@ -40,6 +43,8 @@ def monitoring_app(health: Health, metrics: Metrics, guard: Guard | None = None)
         return web.Response(body=metrics.render(), headers={"Content-Type": CONTENT_TYPE})
 
     app = web.Application(middlewares=[door(guard)])
+    if access is not None:
+        app[ACCESS] = access
     serve(app, LIVEZ, livez)
     serve(app, READYZ, readyz)
     serve(app, METRICS, show_metrics)

@@ -16,6 +16,12 @@ from walnatsd.api.errors import TABLE, problem
 from walnatsd.config.listen import Tcp, parse_address
 from walnatsd.model.refusal import Reason, Refusal
 
+_CHALLENGES = {
+    Reason.TOKEN: 'Bearer realm="walnatsd"',
+    Reason.SCOPE: 'Bearer realm="walnatsd", error="insufficient_scope"',
+}
+"""RFC 6750, section 3."""
+
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -48,6 +54,8 @@ def refused(refusal: Refusal, headers: dict[str, str] | None = None) -> web.Resp
         content_type="application/problem+json",
         headers=headers,
     )
+    if (challenge := _CHALLENGES.get(refusal.reason)) is not None:
+        response.headers["WWW-Authenticate"] = challenge
     if refusal.retry_after_s is not None:
         response.headers["Retry-After"] = str(max(1, round(refusal.retry_after_s)))
     return response

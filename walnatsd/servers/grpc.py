@@ -6,12 +6,14 @@ from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
+from walnatsd.api.access import Access, needed_for
 from walnatsd.api.actors import Actors
 from walnatsd.api.events import Events
 from walnatsd.config.listen import Tcp, Unix, parse_address
 from walnatsd.observe.health import Health
+from walnatsd.servers.grpc_access import guarded
 from walnatsd.servers.grpc_actors import ActorsServicer
 from walnatsd.servers.grpc_errors import Services
 from walnatsd.servers.grpc_events import EventsServicer
@@ -36,9 +38,15 @@ _SERVICES = (
 
 @contextlib.asynccontextmanager
 async def serve_grpc(
-    listen: str, events: Events, actors: Actors, health: Health, *, stop_within_s: Callable[[], float]
+    listen: str,
+    events: Events,
+    actors: Actors,
+    health: Health,
+    *,
+    access: Access | None,
+    stop_within_s: Callable[[], float],
 ) -> AsyncIterator[str]:
-    """Serve while the body runs; gives the address.
+    """Serve while the body runs; gives the address. Without `access`, nobody is asked for a token.
 
     Afterwards calls in flight are answered first, for as long as `stop_within_s` then gives.
 
@@ -49,9 +57,12 @@ async def serve_grpc(
     services = Services()
     events_pb2_grpc.add_EventsServicer_to_server(EventsServicer(events), services)  # type: ignore[arg-type]
     actors_pb2_grpc.add_ActorsServicer_to_server(ActorsServicer(actors), services)  # type: ignore[arg-type]
-    services.add_to(server)
     health_pb2_grpc.add_HealthServicer_to_server(HealthServicer(health, _SERVICES), server)
-    reflection.enable_server_reflection((*_SERVICES, "grpc.health.v1.Health", reflection.SERVICE_NAME), server)
+    reflected = reflection.aio.ReflectionServicer((*_SERVICES, "grpc.health.v1.Health", reflection.SERVICE_NAME))
+    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflected, services)
+    services.add_to(
+        server, lambda name, handler: guarded(handler, access, needed_for(name)) if access is not None else handler
+    )
     try:
         bound = _bind(server, listen)
         await server.start()

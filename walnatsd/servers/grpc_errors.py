@@ -1,7 +1,7 @@
 """Refusals as gRPC statuses with details."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 import grpc
@@ -66,11 +66,11 @@ class Services:
         """Take the methods of a service."""
         self._handlers[service] = handlers
 
-    def add_to(self, server: grpc.aio.Server) -> None:
-        """Add all of them to the server."""
+    def add_to(self, server: grpc.aio.Server, guard: Callable[[str, Any], Any]) -> None:
+        """Add all of them to the server, each as `guard` makes it of `service/method` and its handler."""
         for service, handlers in self._handlers.items():
-            readable = {name: _readable(handler) for name, handler in handlers.items()}
-            server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, readable),))
+            made = {name: guard(f"{service}/{name}", _readable(handler)) for name, handler in handlers.items()}
+            server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, made),))
 
 
 def _readable(handler: Any) -> Any:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from aiohttp import web
 
+from walnatsd.api.access import Access
 from walnatsd.api.errors import problem
 from walnatsd.api.events import MAX_BATCH_ITEMS, Events
 from walnatsd.emit.calls import Answer
@@ -17,7 +18,7 @@ from walnatsd.servers.door import Guard, door
 from walnatsd.servers.http_monitor import show
 from walnatsd.servers.http_operations import EMIT, EMIT_BATCH, LARGEST_SEQUENCE, MONITOR, REQUEST, SCHEMAS
 from walnatsd.servers.openapi import serve_description
-from walnatsd.servers.operations import serve
+from walnatsd.servers.operations import ACCESS, holding, serve
 from walnatsd.servers.presence import while_connected
 from walnatsd.servers.scheduled import serve_scheduled
 from walnatsd.servers.times import read_duration, read_instant
@@ -29,7 +30,7 @@ _LISTS = frozenset({trace_context.TRACESTATE, trace_context.BAGGAGE})
 _WRAPPED = "walnats-header-"
 
 
-def http_app(events: Events, guard: Guard, *, source: str) -> web.Application:
+def http_app(events: Events, guard: Guard, access: Access | None, *, source: str) -> web.Application:
     """Build the application of the HTTP address; `source` is the service's name."""
 
     async def emit(request: web.Request) -> web.Response:
@@ -45,7 +46,8 @@ def http_app(events: Events, guard: Guard, *, source: str) -> web.Application:
 
     async def monitor(request: web.Request) -> web.StreamResponse:
         async with events.monitor([request.match_info["event"]]) as watcher:
-            return await show(request, watcher, source=source)
+            with holding(request, MONITOR, watcher.end):
+                return await show(request, watcher, source=source)
 
     async def emit_batch(request: web.Request) -> web.Response:
         items = await read_batch(request)
@@ -54,6 +56,8 @@ def http_app(events: Events, guard: Guard, *, source: str) -> web.Application:
         return json_answer({"items": [_item_json(each) for each in answered]})
 
     app = web.Application(middlewares=[door(guard)], client_max_size=MAX_BODY_BYTES)
+    if access is not None:
+        app[ACCESS] = access
     serve(app, EMIT, emit)
     serve(app, EMIT_BATCH, emit_batch)
     serve(app, REQUEST, call)

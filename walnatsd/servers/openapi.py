@@ -8,15 +8,17 @@ import orjson
 from aiohttp import web
 
 from walnatsd import __version__
+from walnatsd.api.access import needed_for
 from walnatsd.api.errors import TABLE
 from walnatsd.model.refusal import Reason
-from walnatsd.servers.operations import OPERATIONS, Answer, Operation, Parameter, Schema, serve
+from walnatsd.servers.operations import ACCESS, OPERATIONS, Answer, Operation, Parameter, Schema, serve
 
 _ALWAYS = (Reason.HOST, Reason.ORIGIN, Reason.INVALID_HEADER, Reason.INVALID_REQUEST)
 """Why every call can be refused: the door, and bytes that are no good HTTP."""
 _RETRY_AFTER = {
     "Retry-After": {"description": "Seconds until it is worth trying again.", "schema": {"type": "integer"}}
 }
+_CHALLENGE = {"WWW-Authenticate": {"description": "`Bearer` (RFC 6750).", "schema": {"type": "string"}}}
 _COMES_BACK = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 
 _DESCRIPTION = Operation(
@@ -48,10 +50,12 @@ def describe(app: web.Application, title: str, schemas: Mapping[str, Schema]) ->
     """Describe what an application serves."""
     paths: dict[str, dict[str, Any]] = {}
     operations: list[Operation] = app[OPERATIONS]
+    asks_for_token = ACCESS in app
     for operation in operations:
-        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation)
+        described = _operation(operation, asks_for_token=asks_for_token)
+        paths.setdefault(operation.path, {})[operation.method.lower()] = described
         if operation.for_probes:
-            paths[operation.path]["head"] = _operation(operation) | {"operationId": f"{operation.name}-head"}
+            paths[operation.path]["head"] = described | {"operationId": f"{operation.name}-head"}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -60,18 +64,33 @@ def describe(app: web.Application, title: str, schemas: Mapping[str, Schema]) ->
             "description": "Errors are problem details (RFC 9457) with a `reason` to tell them apart by.",
         },
         "paths": paths,
-        "components": {"schemas": {**schemas, "Problem": PROBLEM}},
+        "components": {"schemas": {**schemas, "Problem": PROBLEM}} | (_SCHEMES if asks_for_token else {}),
     }
 
 
-def _operation(operation: Operation) -> dict[str, Any]:
+_TOKEN = "token"  # noqa: S105 - a name
+_SCHEMES = {
+    "securitySchemes": {
+        _TOKEN: {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "One of `auth.tokens` of the config, with one of the scopes that the call names.",
+        }
+    }
+}
+
+
+def _operation(operation: Operation, *, asks_for_token: bool) -> dict[str, Any]:
+    scopes = sorted(needed_for(operation.name)) if asks_for_token else []
     described: dict[str, Any] = {
         "operationId": operation.name,
         "summary": operation.summary,
         "parameters": [_parameter(parameter) for parameter in operation.parameters],
         "responses": {str(status): _answer(answer) for status, answer in operation.answers.items()}
-        | _refusals((*operation.reasons, *_ALWAYS)),
+        | _refusals((*operation.reasons, *_ALWAYS, *((Reason.TOKEN, Reason.SCOPE) if scopes else ()))),
     }
+    if scopes:
+        described["security"] = [{_TOKEN: [scope]} for scope in scopes]
     if operation.description:
         described["description"] = operation.description
     if operation.body is not None:
@@ -118,6 +137,8 @@ def _refusal(status: int, reasons: list[Reason]) -> dict[str, Any]:
     }
     if status in _COMES_BACK:
         described["headers"] = _RETRY_AFTER
+    elif status == HTTPStatus.UNAUTHORIZED:
+        described["headers"] = _CHALLENGE
     return described
 
 

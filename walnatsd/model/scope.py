@@ -1,0 +1,5 @@
+"""What a token opens."""
+
+from typing import Literal
+
+Scope = Literal["emit", "act", "admin"]
