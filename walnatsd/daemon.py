@@ -18,6 +18,7 @@ from walnatsd.api.backstop import Backstop
 from walnatsd.api.dead_letters import DeadLetterOffice
 from walnatsd.api.events import Events
 from walnatsd.api.outfitter import Outfitter
+from walnatsd.api.overview import Overview
 from walnatsd.api.reload import Reload
 from walnatsd.api.roster import Roster
 from walnatsd.api.scheduled import ScheduledEmits
@@ -41,6 +42,7 @@ from walnatsd.clocks.registration import owner_in
 from walnatsd.clocks.ticks import Ticks
 from walnatsd.config.load import Loaded
 from walnatsd.config.settings import Admin, Config, Http
+from walnatsd.dashboard.dashboard import add_dashboard
 from walnatsd.dispatch.pulse import Pulse
 from walnatsd.dispatch.sidecar import Sidecar
 from walnatsd.dispatch.slots import Slots
@@ -55,6 +57,7 @@ from walnatsd.model.refusal import Reason, Refusal
 from walnatsd.monitor.feeds import Feeds
 from walnatsd.observe.health import Health
 from walnatsd.observe.metrics import Metrics
+from walnatsd.observe.recent import Recent
 from walnatsd.observe.service_manager import service_manager
 from walnatsd.servers.admin import admin_app, monitoring_app
 from walnatsd.servers.door import Guard
@@ -123,6 +126,7 @@ async def running(  # noqa: PLR0915 - one text, so that the order is seen
     left = Countdown(config.shutdown_timeout, time.monotonic)
     access = Access(loaded) if config.auth.tokens else None
     administration = admin_app(health, metrics, office, _guard(config.admin), access)
+    add_dashboard(administration, office, access)
     async with (
         service_manager(health, environ or {}),
         serve_web("admin", config.admin.listen, administration, stop_within_s=left.share_s) as admin_at,
@@ -220,15 +224,19 @@ async def running(  # noqa: PLR0915 - one text, so that the order is seen
         watch = Watch(connection, jetstream, roster, metrics, {dead_letters.STREAM: register_letters}, missed)
         backstop = Backstop(connection, jetstream, route, roster, config.nats.manage, metrics, replicas=replicas)
         reload = Reload(roster, clocks, loaded, [outfitter.use, *([access.use] if access is not None else [])])
+        letters, recent = DeadLetterOffice(sidecar.dead_letter_stream, route, metrics), Recent(metrics, time.monotonic)
         office.open(
             Administration(jetstream, route, schedules, roster, watch, clocks),
             reload,
-            DeadLetterOffice(sidecar.dead_letter_stream, route, metrics),
+            letters,
             SpoolOffice(spool),
+            Overview(config.service.name, health, roster, watch, clocks, metrics, recent, letters),
+            events,
         )
         registered = asyncio.Event()
         to_the_end = [
             tasks.create_task(pulse.run(), name="pulse"),
+            tasks.create_task(recent.run(), name="recent"),
             tasks.create_task(due.work(), name="due"),
         ]
         if forwarder is not None:

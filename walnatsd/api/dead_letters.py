@@ -74,6 +74,15 @@ class DeadLetterOffice:
             raise Refusal(Reason.UNKNOWN_DEAD_LETTER, f"there is no dead letter {sequence}")
         return letter
 
+    async def counts(self) -> dict[tuple[str, str], int]:
+        """Count dead letters by stream and actor.
+
+        Raises:
+            Refusal: NATS_UNAVAILABLE.
+        """
+        with explained():
+            return await self._stream.counts()
+
     async def _after(self, place: int, stream: str | None, actor: str | None) -> DeadLetter | None:
         with explained():
             return await self._stream.after(place, stream, actor)

@@ -65,12 +65,21 @@ class Watch:
         self._metrics = metrics
         self._drift: dict[str | Key, tuple[str, ...]] = {}
         self._orphans: dict[str, tuple[str, ...]] = {}
+        self._elsewhere: dict[str, tuple[str, ...]] = {}
         self._oldest: dict[Key, tuple[int, float]] = {}
         """The floor of a consumer, and when the first message behind it was stored."""
 
     def drift_of(self, name: str | Key) -> tuple[str, ...]:
         """How an event, or an actor, differs in NATS from its declaration."""
         return self._drift.get(name, ())
+
+    def elsewhere(self, event: str) -> tuple[str, ...]:
+        """Name the consumers of an event that are not declared here, as they were last seen."""
+        return self._elsewhere.get(event, ())
+
+    def orphans(self, event: str) -> tuple[str, ...]:
+        """Name those of them that nobody serves."""
+        return self._orphans.get(event, ())
 
     async def run(self) -> None:
         """Watch for ever."""
@@ -115,6 +124,8 @@ class Watch:
         for event in [event for event in self._orphans if event not in self._roster.events]:
             del self._orphans[event]
             self._metrics.orphans(event).set(0)
+        for event in self._elsewhere.keys() - known:
+            del self._elsewhere[event]
         for event in self._metrics.in_nats.fills.keys() - known:
             del self._metrics.in_nats.fills[event]
         self._forget_lags(self._metrics.in_nats.lags.keys() - known)
@@ -170,6 +181,7 @@ class Watch:
                 loop.obey_pause()
             self._note((event.name, name), ("actor", event.name, name), tuple(differs))
             await self._measure((event.name, name), event, stream, consumers[name])
+        self._elsewhere[event.name] = tuple(sorted(consumers.keys() - declared.keys()))
         orphans = tuple(orphans_of(consumers.values(), declared))
         self._metrics.orphans(event.name).set(len(orphans))
         if new := set(orphans) - set(self._orphans.get(event.name, ())):

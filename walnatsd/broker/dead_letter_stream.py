@@ -9,7 +9,7 @@ from typing import Any
 
 from walnatsd.broker.dead_letters import HISTORY, OWN, PREFIX, STREAM, TRUNCATED, dead_letter_uid
 from walnatsd.broker.envelope import put_back
-from walnatsd.broker.errors import ApiError, BrokerError
+from walnatsd.broker.errors import STREAM_NOT_FOUND, ApiError, BrokerError
 from walnatsd.broker.inspection import Stored, stored_message
 from walnatsd.broker.jetstream import JetStream
 from walnatsd.model import headers
@@ -82,6 +82,24 @@ class DeadLetterStream:
         """
         info = await self._jetstream.stream(STREAM)
         return int(info["state"]["last_seq"]) if info is not None else 0
+
+    async def counts(self) -> dict[tuple[str, str], int]:
+        """Count the dead letters by stream and actor.
+
+        Raises:
+            BrokerError: NATS did not answer.
+        """
+        try:
+            info = await self._jetstream.request(f"STREAM.INFO.{STREAM}", {"subjects_filter": f"{PREFIX}>"})
+        except ApiError as error:
+            if error.err_code == STREAM_NOT_FOUND:
+                return {}
+            raise
+        counts = {}
+        for subject, count in (info["state"].get("subjects") or {}).items():
+            stream, _, actor = subject.removeprefix(PREFIX).partition(".")
+            counts[stream, actor] = int(count)
+        return counts
 
     async def remove(self, sequence: int) -> bool:
         """Erase a dead letter; False where it is gone already.

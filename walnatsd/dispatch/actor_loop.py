@@ -24,6 +24,7 @@ from walnatsd.dispatch.screen import Screen
 from walnatsd.dispatch.sidecar import Sidecar
 from walnatsd.dispatch.target import BatchTarget, Target
 from walnatsd.model.actor import Actor
+from walnatsd.model.attempt import Attempt
 from walnatsd.model.gate_state import GateState
 
 PROBE_INTERVAL_S = 1.0
@@ -67,6 +68,8 @@ class ActorState:
     """Seconds for which the actor still wants a rest, as it said with `Retry-After`."""
     pause_reason: str | None = None
     """Why it is paused in this sidecar only; None where it is not."""
+    trouble: Attempt | None = None
+    """The last attempt in this sidecar that was no success; None where all were."""
 
 
 class ActorLoop:
@@ -187,7 +190,15 @@ class ActorLoop:
     def state(self) -> ActorState:
         """How the actor fares."""
         gate = self._gate
-        return ActorState(gate.state, len(self._hand), gate.window, gate.breaker, gate.held_s, self._pause_reason)
+        return ActorState(
+            gate.state,
+            len(self._hand),
+            gate.window,
+            gate.breaker,
+            gate.held_s,
+            self._pause_reason,
+            self._handling.trouble,
+        )
 
     @property
     def target(self) -> Target:

@@ -76,6 +76,8 @@ class Handling:
         self._pausing = asyncio.Lock()
         self._paused_at = -PAUSED_JUST_NOW_S
         self.attempts = Attempts()
+        self.trouble: Attempt | None = None
+        """The last attempt that was no success, whatever message it was at."""
         self.last_word_by: float | None = None
         """When the last settlement must be said, by the loop's clock: the actor stops. None where there is time."""
 
@@ -116,6 +118,7 @@ class Handling:
         )
         if not isinstance(decision, Ack):  # what is acknowledged is forgotten anyway
             self.attempts.remember(delivery, attempt)
+            self.trouble = attempt
         carried_out = await self.settle(delivery, decision, attempt)
         if trace is not None:
             trace.settled(attempt, carried_out)

@@ -50,6 +50,15 @@ class Histograms(Collector):
         """Give the histogram with these values of the labels."""
         return self._known.setdefault(values, Histogram(self._bounds))
 
+    @property
+    def bounds(self) -> tuple[float, ...]:
+        """The upper bounds of the buckets, rising, without infinity."""
+        return self._bounds
+
+    def counts(self) -> dict[tuple[str, ...], tuple[int, ...]]:
+        """Copy the count of every bucket, by the values of the labels."""
+        return {values: tuple(histogram.counts) for values, histogram in self._known.items()}
+
     def collect(self) -> Iterator[HistogramMetricFamily]:
         """Write all of them, buckets accumulated as the format wants them."""
         family = HistogramMetricFamily(self._name, self._meaning, labels=self._labels)

@@ -285,6 +285,16 @@ class Metrics:
             if self._actors.read.get((event, actor)) is read:  # it may have been started anew meanwhile
                 del self._actors.read[event, actor]
 
+    @property
+    def emit_histograms(self) -> Histograms:
+        """Durations of emits, by event and outcome."""
+        return self._emit_seconds
+
+    @property
+    def attempt_histograms(self) -> Histograms:
+        """Durations of attempts, by event, actor and outcome."""
+        return self._attempt_seconds
+
     def render(self) -> bytes:
         """Write all metrics in the Prometheus text format."""
         return generate_latest(self._registry)

@@ -2,6 +2,8 @@
 
 from walnatsd.api.administration import Administration
 from walnatsd.api.dead_letters import DeadLetterOffice
+from walnatsd.api.events import Events
+from walnatsd.api.overview import Overview
 from walnatsd.api.reload import Reload
 from walnatsd.api.spool_office import SpoolOffice
 from walnatsd.model.refusal import Reason, Refusal
@@ -11,13 +13,19 @@ class Office:
     """Where the use cases are found. The address opens before they do, so that it can tell what is waited for."""
 
     def __init__(self) -> None:
-        self._open: tuple[Administration, Reload, DeadLetterOffice, SpoolOffice] | None = None
+        self._open: tuple[Administration, Reload, DeadLetterOffice, SpoolOffice, Overview, Events] | None = None
 
     def open(
-        self, administration: Administration, reload: Reload, dead_letters: DeadLetterOffice, spool: SpoolOffice
+        self,
+        administration: Administration,
+        reload: Reload,
+        dead_letters: DeadLetterOffice,
+        spool: SpoolOffice,
+        overview: Overview,
+        events: Events,
     ) -> None:
         """Put the use cases to work."""
-        self._open = (administration, reload, dead_letters, spool)
+        self._open = (administration, reload, dead_letters, spool, overview, events)
 
     @property
     def administration(self) -> Administration:
@@ -39,7 +47,17 @@ class Office:
         """The spool; raises Refusal before it is open."""
         return self._use_cases()[3]
 
-    def _use_cases(self) -> tuple[Administration, Reload, DeadLetterOffice, SpoolOffice]:
+    @property
+    def overview(self) -> Overview:
+        """All events and actors at a glance; raises Refusal before it is open."""
+        return self._use_cases()[4]
+
+    @property
+    def events(self) -> Events:
+        """What can be done with events; raises Refusal before it is open."""
+        return self._use_cases()[5]
+
+    def _use_cases(self) -> tuple[Administration, Reload, DeadLetterOffice, SpoolOffice, Overview, Events]:
         if self._open is None:
             raise Refusal(Reason.NATS_UNAVAILABLE, "the daemon is starting", retry_after_s=1.0)
         return self._open

@@ -1,0 +1,287 @@
+"""The pages and what their forms do. All of it are the use cases of administration; nothing is decided here."""
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from aiohttp import web
+
+from walnatsd.api.overview import ActorGlance, EventGlance
+from walnatsd.api.pages import MAX_LIMIT
+from walnatsd.broker.dead_letter_stream import DeadLetter
+from walnatsd.dashboard import door, words
+from walnatsd.dashboard.drawing import draw
+from walnatsd.dashboard.forms import Forms
+from walnatsd.dashboard.pages import ROOT, STATIC, address, page, static
+from walnatsd.model.refusal import Reason, Refusal
+from walnatsd.payload.cloudevents import content_type
+from walnatsd.servers.http_monitor import show
+from walnatsd.servers.office import Office
+from walnatsd.servers.operations import number_in_path
+
+LETTERS_PER_PAGE = 25
+REPLAYING_S = 20.0
+"""How long one click replays. What is left then is replayed by the next one."""
+
+_Say = Callable[[web.Request, dict[str, list[str]]], Awaitable[tuple[str, str]]]
+"""Carries a form out; gives what to say, and the page to say it on."""
+
+
+def add_dashboard(app: web.Application, office: Office) -> None:
+    """Add the pages to the application of the administration address."""
+    pages = web.Application(middlewares=[door.door()])
+    pages.on_response_prepare.append(door.add_headers)
+    _Dashboard(office).add_to(pages)
+    app.add_subapp(ROOT, pages)
+
+    async def enter(_request: web.Request) -> web.Response:
+        return web.Response(status=303, headers={"Location": f"{ROOT}/"})
+
+    app.router.add_get("/", enter)
+    app.router.add_get(ROOT, enter)
+
+
+class _Dashboard:
+    def __init__(self, office: Office) -> None:
+        self._office = office
+        self._forms = Forms()
+
+    def add_to(self, app: web.Application) -> None:
+        actor, letter = "/actors/{event}/{actor}", r"/dead-letters/{sequence}"
+        app.router.add_get("/", self.overview)
+        app.router.add_get("/map", self.map)
+        app.router.add_get("/tail", self.tail)
+        app.router.add_get("/tail/feed", self.feed)
+        app.router.add_get(actor, self.actor)
+        app.router.add_post(f"{actor}/pause", self._form(self.pause))
+        app.router.add_post(f"{actor}/resume", self._form(self.resume))
+        app.router.add_get("/dead-letters", self.letters)
+        app.router.add_post("/dead-letters/replay", self._form(self.replay_many))
+        app.router.add_get(letter, self.letter)
+        app.router.add_get(f"{letter}/payload", self.payload)
+        app.router.add_post(f"{letter}/replay", self._form(self.replay))
+        app.router.add_post(f"{letter}/discard", self._form(self.discard))
+        app.router.add_get("/static/{name}", self.static)
+
+    # ---- looking
+
+    async def overview(self, request: web.Request) -> web.Response:
+        actors, events = await self._office.overview.actors(), self._office.overview.events()
+        return self._page(
+            request,
+            "overview.html",
+            here="overview",
+            actors=actors,
+            events=events,
+            worries=list(_worries(actors, events)),
+        )
+
+    async def map(self, request: web.Request) -> web.Response:
+        overview = self._office.overview
+        drawing = draw(overview.service, overview.events(), await overview.actors())
+        return self._page(request, "map.html", here="map", drawing=drawing)
+
+    async def actor(self, request: web.Request) -> web.Response:
+        event, name = request.match_info["event"], request.match_info["actor"]
+        glance = await self._office.overview.actor(event, name)
+        found = await self._office.administration.actors([(event, name)])
+        if not found:  # it went meanwhile
+            raise Refusal(Reason.UNKNOWN_ACTOR, f"this sidecar has no actor {name!r} of {event!r}")
+        status = found[0]
+        is_paused = status.here.gate == "paused" or bool(status.consumer and status.consumer.paused_for_s)
+        state = "missing" if status.consumer is None else "paused" if is_paused else str(status.here.gate)
+        return self._page(request, "actor.html", here="", glance=glance, found=status, state=state, is_paused=is_paused)
+
+    async def tail(self, request: web.Request) -> web.Response:
+        events = self._office.administration.event_names()
+        return self._page(request, "tail.html", here="tail", events=events, chosen=request.query.get("event", ""))
+
+    async def feed(self, request: web.Request) -> web.StreamResponse:
+        names = [name for name in request.query.getall("event", []) if name]
+        async with self._office.events.monitor(names) as watcher:
+            return await show(request, watcher, source=self._office.overview.service)
+
+    async def letters(self, request: web.Request) -> web.Response:
+        event, actor = _chosen(request.query.get("of", ""))
+        letters, cursor = await self._office.dead_letters.page(
+            event, actor, limit=LETTERS_PER_PAGE, cursor=request.query.get("cursor")
+        )
+        counts = await self._office.overview.dead_letters() or {}
+        names = {each.event.stream: each.event.name for each in self._office.overview.events()}
+        choices = [
+            (f"{names.get(stream, stream)}/{of}", of, names.get(stream, stream), number)
+            for (stream, of), number in sorted(counts.items())
+        ]
+        return self._page(
+            request, "letters.html", here="letters",
+            letters=letters, cursor=cursor, choices=choices, event=event, actor=actor,
+            chosen=f"{event}/{actor}" if event and actor else "",
+        )  # fmt: skip
+
+    async def letter(self, request: web.Request) -> web.Response:
+        letter = await self._office.dead_letters.show(_sequence(request))
+        text, written = words.payload(letter.message.payload)
+        return self._page(
+            request, "letter.html", here="",
+            letter=letter, message=letter.message, type=content_type(letter.message.headers),
+            payload=text, written=written, is_cut=words.is_cut(letter.message.payload),
+            attempts=words.attempts_in(letter.history),
+            is_complete=bool(letter.history and letter.history.get("complete")),
+        )  # fmt: skip
+
+    async def payload(self, request: web.Request) -> web.Response:
+        letter = await self._office.dead_letters.show(_sequence(request))
+        return web.Response(
+            body=letter.message.payload,
+            content_type="application/octet-stream",  # whatever it says it is: no browser shall show it
+            headers={
+                "Content-Disposition": f'attachment; filename="dead-letter-{letter.sequence}.bin"',
+                "Content-Security-Policy": "sandbox; default-src 'none'",
+            },
+        )
+
+    async def static(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        if name not in STATIC:
+            raise Refusal(Reason.UNKNOWN_PATH, f"there is no file {name[:100]!r}")
+        headers = {"Cache-Control": "no-cache"}
+        return web.Response(body=static(name), content_type=STATIC[name], charset="utf-8", headers=headers)
+
+    # ---- doing
+
+    async def pause(self, request: web.Request, _fields: dict[str, list[str]]) -> tuple[str, str]:
+        event, actor = request.match_info["event"], request.match_info["actor"]
+        everywhere = await self._office.administration.pause(event, actor, None)
+        return f"{actor} is paused{_where(everywhere)}; its messages are kept.", address("actors", event, actor)
+
+    async def resume(self, request: web.Request, _fields: dict[str, list[str]]) -> tuple[str, str]:
+        event, actor = request.match_info["event"], request.match_info["actor"]
+        everywhere = await self._office.administration.resume(event, actor)
+        return f"{actor} goes on{_where(everywhere)}.", address("actors", event, actor)
+
+    async def replay(self, request: web.Request, _fields: dict[str, list[str]]) -> tuple[str, str]:
+        letter = await self._office.dead_letters.replay(_sequence(request))
+        return f"Dead letter {letter.sequence} was handed to {_whose(letter)} again.", _letters_of(letter)
+
+    async def discard(self, request: web.Request, fields: dict[str, list[str]]) -> tuple[str, str]:
+        sequence = _sequence(request)
+        if fields.get("sure") != ["yes"]:
+            raise Refusal(Reason.INVALID_REQUEST, "say that you are sure: what is discarded is gone for good")
+        letter = await self._office.dead_letters.show(sequence)
+        await self._office.dead_letters.discard(sequence)
+        return f"Dead letter {sequence} was discarded.", _letters_of(letter)
+
+    async def replay_many(self, _request: web.Request, fields: dict[str, list[str]]) -> tuple[str, str]:
+        chosen = fields.get("of", [""])[0]
+        back = address("dead-letters") + (f"?of={chosen}" if _chosen(chosen)[0] else "")
+        if "all" in fields:
+            return await self._replay_all(*_chosen(chosen)), back
+        return await self._replay_these(fields.get("sequence", [])), back
+
+    async def _replay_these(self, numbers: Sequence[str]) -> str:
+        if not numbers:
+            raise Refusal(Reason.INVALID_REQUEST, "choose at least one dead letter to replay")
+        replayed, failures = 0, []
+        for text in numbers[:MAX_LIMIT]:
+            if not (text.isascii() and text.isdecimal()):
+                raise Refusal(Reason.INVALID_REQUEST, f"a dead letter is named by its number, not {text[:50]!r}")
+            try:
+                await self._office.dead_letters.replay(int(text[:20]))
+                replayed += 1
+            except Refusal as refusal:
+                failures.append(f"{text}: {refusal.message}")
+        return _replayed(replayed, failures)
+
+    async def _replay_all(self, event: str | None, actor: str | None) -> str:
+        if event is None or actor is None:
+            raise Refusal(Reason.INVALID_REQUEST, "choose the actor whose dead letters are to be replayed")
+        replayed, failures, cursor = 0, [], None
+        end = time.monotonic() + REPLAYING_S
+        while True:
+            replays = await self._office.dead_letters.replay_many(event, actor, limit=50, cursor=cursor)
+            replayed += replays.replayed
+            failures += [f"{sequence}: {why}" for sequence, why in replays.failures]
+            cursor = replays.next_cursor
+            if cursor is None:
+                return _replayed(replayed, failures)
+            if time.monotonic() > end:
+                return f"{_replayed(replayed, failures)} There are more; replay all once more."
+
+    # ---- how
+
+    def _page(self, request: web.Request, template: str, **values: Any) -> web.Response:
+        visitor = self._forms.visitor(request)
+        # a page that refreshes itself in another tab must not take the word that was left for this one
+        is_seen = request.headers.get("Sec-Fetch-Mode", "navigate") == "navigate"
+        answer = page(
+            template, service=self._office.overview.service, problems=self._office.overview.problems,
+            form_token=self._forms.token(visitor), note=self._forms.said(visitor) if is_seen else "", **values,
+        )  # fmt: skip
+        self._forms.remember(request, answer, visitor)
+        return answer
+
+    def _form(self, carry_out: _Say) -> Callable[[web.Request], Awaitable[web.Response]]:
+        async def handle(request: web.Request) -> web.Response:
+            fields = await self._forms.read(request)
+            note, back = await carry_out(request, fields)
+            self._forms.say(self._forms.visitor(request), note)
+            return web.Response(status=303, headers={"Location": back})
+
+        return handle
+
+
+def _worries(actors: list[ActorGlance], events: list[EventGlance]) -> Any:
+    """Say what an operator should look at, with where to look; what stands still first."""
+    for glance in actors:
+        link = address("actors", glance.actor.event, glance.actor.name)
+        who = f"{glance.actor.name} of {glance.actor.event}"
+        if glance.state != "open":
+            yield link, who, f"stands still: {glance.state}"
+        elif glance.failed:
+            yield (
+                link,
+                who,
+                f"{glance.failed} of {sum(glance.attempts.outcomes.values())} attempts of the last minute failed",
+            )
+        if glance.dead_letters:
+            of = f"{glance.actor.event}/{glance.actor.name}"
+            yield address("dead-letters") + f"?of={of}", who, f"dead letters: {glance.dead_letters}"
+        for drift in glance.drift:
+            yield link, who, f"is not as it is declared: {drift}"
+    for event in events:
+        link, who = address("tail") + f"?event={event.event.name}", event.event.name
+        if event.refused:
+            yield link, who, f"{event.refused} emits of the last minute were refused"
+        if event.orphans:
+            yield link, who, f"consumers that nobody serves hold messages back: {', '.join(event.orphans)}"
+        for drift in event.drift:
+            yield link, who, f"is not as it is declared: {drift}"
+
+
+def _sequence(request: web.Request) -> int:
+    return number_in_path(request, "sequence", "a dead letter")
+
+
+def _chosen(of: str) -> tuple[str | None, str | None]:
+    """Read `event/actor`."""
+    event, _, actor = of.partition("/")
+    return (event, actor) if event and actor else (None, None)
+
+
+def _where(everywhere: bool) -> str:
+    return "" if everywhere else " in this sidecar only (nats-server 2.11 could do it for all)"
+
+
+def _whose(letter: DeadLetter) -> str:
+    return f"{letter.actor} of {letter.message.event}"
+
+
+def _letters_of(letter: DeadLetter) -> str:
+    return address("dead-letters") + f"?of={letter.message.event}/{letter.actor}"
+
+
+def _replayed(replayed: int, failures: list[str]) -> str:
+    said = f"{replayed} {'dead letter was' if replayed == 1 else 'dead letters were'} replayed."
+    if failures:
+        said += f" {len(failures)} could not be: {'; '.join(failures[:5])}{' …' if len(failures) > 5 else ''}."
+    return said
