@@ -32,13 +32,12 @@ def add_dashboard(app: web.Application, office: Office) -> None:
     pages = web.Application(middlewares=[door.door()])
     pages.on_response_prepare.append(door.add_headers)
     _Dashboard(office).add_to(pages)
-    app.add_subapp(ROOT, pages)
-
     async def enter(_request: web.Request) -> web.Response:
         return web.Response(status=303, headers={"Location": f"{ROOT}/"})
 
     app.router.add_get("/", enter)
     app.router.add_get(ROOT, enter)
+    app.add_subapp(ROOT, pages)
 
 
 class _Dashboard:

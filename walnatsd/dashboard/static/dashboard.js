@@ -106,6 +106,8 @@ function follow(table, state, button) {
   button.hidden = false;
 }
 
+// what is to be done by hand where this script does not run
+document.getElementById("by-hand")?.remove();
 const refreshing = document.getElementById("refreshing");
 if (refreshing !== null) keepFresh(refreshing, document.getElementById("freshness"));
 const tail = document.getElementById("tail");
