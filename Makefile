@@ -2,6 +2,7 @@
 # make demo    the 30-second example
 # make test    all tests
 # make bench   how fast it is beside its peers, some 30 minutes; make bench-quick compares with what is kept, in some minutes
+# make screenshots  pictures of the dashboard for the documentation, into build/screenshots; needs Chromium
 # make check   formatting, lint, types, import layers, the contract's lint, generated code, the Dockerfile's lint
 # make format  put the code into its format
 # make lock    pin the dependencies anew: of development, of the image, of building it
@@ -17,7 +18,7 @@ PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-
 
 NODE_PACKAGES := tests/node/node_modules/.package-lock.json
 
-.PHONY: setup demo test bench bench-quick check format lock docs proto clean
+.PHONY: setup demo test screenshots bench bench-quick check format lock docs proto clean
 
 setup: $(READY) $(NODE_PACKAGES)
 
@@ -26,6 +27,9 @@ demo: $(READY)
 
 test: $(READY) $(NODE_PACKAGES)
 	$(BIN)/pytest -n auto --dist worksteal
+
+screenshots: $(READY)
+	TESTS_REQUIRE_PROGRAMS=1 $(BIN)/pytest -q tests/integration/test_dashboard_browser.py
 
 bench: $(READY)
 	@$(BIN)/python -m benchmarks --json benchmarks/results.json --chart benchmarks/results.svg

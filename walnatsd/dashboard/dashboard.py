@@ -1,11 +1,15 @@
 """The pages and what their forms do. All of it are the use cases of administration; nothing is decided here."""
 
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
+from urllib.parse import quote
 
 from aiohttp import web
 
+from walnatsd.api.access import Access, needed_for
+from walnatsd.api.errors import TABLE
 from walnatsd.api.overview import ActorGlance, EventGlance
 from walnatsd.api.pages import MAX_LIMIT
 from walnatsd.broker.dead_letter_stream import DeadLetter
@@ -13,7 +17,9 @@ from walnatsd.dashboard import door, words
 from walnatsd.dashboard.drawing import draw
 from walnatsd.dashboard.forms import Forms
 from walnatsd.dashboard.pages import ROOT, STATIC, address, page, static
+from walnatsd.dashboard.sessions import OPERATION, Sessions
 from walnatsd.model.refusal import Reason, Refusal
+from walnatsd.monitor.watcher import Watcher
 from walnatsd.payload.cloudevents import content_type
 from walnatsd.servers.http_monitor import show
 from walnatsd.servers.office import Office
@@ -27,11 +33,13 @@ _Say = Callable[[web.Request, dict[str, list[str]]], Awaitable[tuple[str, str]]]
 """Carries a form out; gives what to say, and the page to say it on."""
 
 
-def add_dashboard(app: web.Application, office: Office) -> None:
-    """Add the pages to the application of the administration address."""
-    pages = web.Application(middlewares=[door.door()])
+def add_dashboard(app: web.Application, office: Office, access: Access | None) -> None:
+    """Add the pages to the application of the administration address; without access, everybody may see them."""
+    sessions = Sessions(access, time.monotonic)
+    pages = web.Application(middlewares=[door.door(sessions)])
     pages.on_response_prepare.append(door.add_headers)
-    _Dashboard(office).add_to(pages)
+    _Dashboard(office, sessions).add_to(pages)
+
     async def enter(_request: web.Request) -> web.Response:
         return web.Response(status=303, headers={"Location": f"{ROOT}/"})
 
@@ -41,8 +49,9 @@ def add_dashboard(app: web.Application, office: Office) -> None:
 
 
 class _Dashboard:
-    def __init__(self, office: Office) -> None:
+    def __init__(self, office: Office, sessions: Sessions) -> None:
         self._office = office
+        self._sessions = sessions
         self._forms = Forms()
 
     def add_to(self, app: web.Application) -> None:
@@ -61,6 +70,9 @@ class _Dashboard:
         app.router.add_post(f"{letter}/replay", self._form(self.replay))
         app.router.add_post(f"{letter}/discard", self._form(self.discard))
         app.router.add_get("/static/{name}", self.static)
+        app.router.add_get("/login", self.ask_for_token)
+        app.router.add_post("/login", self.log_in)
+        app.router.add_post("/logout", self.log_out)
 
     # ---- looking
 
@@ -98,7 +110,8 @@ class _Dashboard:
     async def feed(self, request: web.Request) -> web.StreamResponse:
         names = [name for name in request.query.getall("event", []) if name]
         async with self._office.events.monitor(names) as watcher:
-            return await show(request, watcher, source=self._office.overview.service)
+            with self._while_allowed(request, watcher):
+                return await show(request, watcher, source=self._office.overview.service)
 
     async def letters(self, request: web.Request) -> web.Response:
         event, actor = _chosen(request.query.get("of", ""))
@@ -145,6 +158,40 @@ class _Dashboard:
             raise Refusal(Reason.UNKNOWN_PATH, f"there is no file {name[:100]!r}")
         headers = {"Cache-Control": "no-cache"}
         return web.Response(body=static(name), content_type=STATIC[name], charset="utf-8", headers=headers)
+
+    # ---- logging in
+
+    async def ask_for_token(self, request: web.Request) -> web.Response:
+        return self._login(request, request.query.get("to", ""), "")
+
+    async def log_in(self, request: web.Request) -> web.Response:
+        fields = await self._forms.read(request)
+        to = fields.get("to", [""])[0]
+        path = quote(to, safe="/?=&%") if to.startswith(f"{ROOT}/") else f"{ROOT}/"
+        answer = web.Response(status=303, headers={"Location": path})
+        try:
+            self._sessions.begin(request, answer, fields.get("token", [""])[0])
+        except Refusal as refusal:
+            return self._login(request, to, refusal.message, status=TABLE[refusal.reason].http)
+        return answer
+
+    async def log_out(self, request: web.Request) -> web.Response:
+        await self._forms.read(request)
+        answer = web.Response(status=303, headers={"Location": address("login")})
+        self._sessions.end(request, answer)
+        return answer
+
+    def _login(self, request: web.Request, to: str, wrong: str, *, status: int = 200) -> web.Response:
+        visitor = self._forms.visitor(request)
+        answer = page("login.html", status=status, form_token=self._forms.token(visitor), to=to, wrong=wrong)
+        self._forms.remember(request, answer, visitor)
+        return answer
+
+    def _while_allowed(self, request: web.Request, watcher: Watcher) -> contextlib.AbstractContextManager[None]:
+        access = self._sessions.access
+        if access is None:
+            return contextlib.nullcontext()
+        return access.holding(self._sessions.authorization(request), needed_for(OPERATION), watcher.end)
 
     # ---- doing
 
@@ -214,6 +261,7 @@ class _Dashboard:
         is_seen = request.headers.get("Sec-Fetch-Mode", "navigate") == "navigate"
         answer = page(
             template, service=self._office.overview.service, problems=self._office.overview.problems,
+            is_logged_in=self._sessions.access is not None,
             form_token=self._forms.token(visitor), note=self._forms.said(visitor) if is_seen else "", **values,
         )  # fmt: skip
         self._forms.remember(request, answer, visitor)

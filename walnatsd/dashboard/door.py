@@ -1,13 +1,14 @@
 """The door of the pages: stricter than that of the address, for behind it one click deletes."""
 
 from collections.abc import Awaitable, Callable
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from walnatsd.api.errors import TABLE
-from walnatsd.dashboard.pages import page
+from walnatsd.dashboard.pages import address, page
+from walnatsd.dashboard.sessions import Sessions
 from walnatsd.model.refusal import Reason, Refusal
 
 HEADERS = {
@@ -24,15 +25,20 @@ HEADERS = {
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def door() -> Middleware:
-    """Make the door: whom it lets in, what every answer says to the browser, and refusals as pages."""
+def door(sessions: Sessions) -> Middleware:
+    """Make the door: whom it lets in, and refusals as pages. Who has no session is led to the page to log in."""
 
     @web.middleware
     async def come_in(request: web.Request, handler: _Handler) -> web.StreamResponse:
         try:
             check(request)
+            if not _is_open(request):
+                sessions.check(request)
             return await handler(request)
         except Refusal as refusal:
+            if refusal.reason is Reason.TOKEN and request.method == "GET" and _is_page(request):
+                to = quote(request.path_qs, safe="")
+                return web.Response(status=303, headers={"Location": f"{address('login')}?to={to}"})
             return refused(refusal)
         except web.HTTPNotFound:
             return refused(Refusal(Reason.UNKNOWN_PATH, f"there is no page at {request.path[:200]}"))
@@ -64,6 +70,16 @@ def check(request: web.Request) -> None:
     elsewhere = site not in ("none", "same-origin") and not follows_link
     if elsewhere or (origin is not None and urlsplit(origin).netloc.lower() != request.host.lower()):
         raise Refusal(Reason.ORIGIN, "only its own pages may use the dashboard; nothing was done")
+
+
+def _is_open(request: web.Request) -> bool:
+    """Whether it needs no session: the page to log in and what it looks like."""
+    return request.path == address("login") or request.path.startswith(f"{address('static')}/")
+
+
+def _is_page(request: web.Request) -> bool:
+    """Whether somebody asked for a page to be shown, and no script for data."""
+    return request.headers.get("Sec-Fetch-Mode", "navigate") == "navigate"
 
 
 def refused(refusal: Refusal) -> web.Response:

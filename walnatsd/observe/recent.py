@@ -11,7 +11,7 @@ from walnatsd.observe.metrics import Metrics
 
 PERIOD_S = 5.0
 WINDOW_S = 60.0
-LEAST_S = 1.0
+LEAST_S = 10.0
 """What is younger than this is taken for this old, or the first call would be a thousand a second."""
 
 _Counts = Mapping[tuple[str, ...], tuple[int, ...]]
