@@ -40,8 +40,10 @@ from walnatsd.broker.schedules import Schedules
 from walnatsd.clocks.keeper import Keeper
 from walnatsd.clocks.registration import owner_in
 from walnatsd.clocks.ticks import Ticks
+from walnatsd.config.certificates import Certificates
 from walnatsd.config.load import Loaded
-from walnatsd.config.settings import Admin, Config, Http
+from walnatsd.config.settings import Admin, Config, Http, ServerTls
+from walnatsd.config.tls import server_files
 from walnatsd.dashboard.dashboard import add_dashboard
 from walnatsd.dispatch.pulse import Pulse
 from walnatsd.dispatch.sidecar import Sidecar
@@ -64,6 +66,7 @@ from walnatsd.servers.door import Guard
 from walnatsd.servers.grpc import serve_grpc
 from walnatsd.servers.http import http_app
 from walnatsd.servers.office import Office
+from walnatsd.servers.sockets import ListenError
 from walnatsd.servers.web import serve_web
 from walnatsd.spool.spool import Spool, open_spool
 from walnatsd.webhook.session import webhook_session
@@ -125,11 +128,14 @@ async def running(  # noqa: PLR0915 - one text, so that the order is seen
     metrics.ready.set_function(lambda: health.is_ready)
     left = Countdown(config.shutdown_timeout, time.monotonic)
     access = Access(loaded) if config.auth.tokens else None
+    tls = {part: _certificates(part, getattr(config, part).tls, metrics) for part in ("grpc", "http", "admin")}
     administration = admin_app(health, metrics, office, _guard(config.admin), access)
     add_dashboard(administration, office, access)
     async with (
         service_manager(health, environ or {}),
-        serve_web("admin", config.admin.listen, administration, stop_within_s=left.share_s) as admin_at,
+        serve_web(
+            "admin", config.admin.listen, administration, tls=tls["admin"], stop_within_s=left.share_s
+        ) as admin_at,
         _monitoring(config, health, metrics, left) as monitoring_at,
         _tracing(config, metrics, left) as tracing,
         _spool(config, metrics) as spool,
@@ -253,12 +259,19 @@ async def running(  # noqa: PLR0915 - one text, so that the order is seen
         async with (
             roster.open(),
             serve_grpc(
-                config.grpc.listen, events, actors, health, access=access, stop_within_s=left.share_s
+                config.grpc.listen,
+                events,
+                actors,
+                health,
+                access=access,
+                tls=tls["grpc"],
+                stop_within_s=left.share_s,
             ) as grpc_at,
             serve_web(
                 "http",
                 config.http.listen,
                 http_app(events, _guard(config.http), access, source=config.service.name),
+                tls=tls["http"],
                 stop_within_s=left.share_s,
             ) as http_at,
         ):
@@ -375,6 +388,18 @@ async def _monitoring(config: Config, health: Health, metrics: Metrics, left: Co
     app = monitoring_app(health, metrics)
     async with serve_web("monitoring", config.monitoring.listen, app, stop_within_s=left.share_s) as address:
         yield address
+
+
+def _certificates(part: str, tls: ServerTls | None, metrics: Metrics) -> Certificates | None:
+    """Read the certificates of a listening address, where it has TLS."""
+    if tls is None:
+        return None
+    try:
+        certificates = Certificates(part, server_files(tls))
+    except ValueError as error:  # they were fine when the config was loaded
+        raise ListenError(f"can't use {part}.tls: {error}") from None
+    metrics.watch_certificate(part, certificates.valid_until_s, lambda: bool(certificates.problem))
+    return certificates
 
 
 def _guard(address: Http | Admin) -> Guard:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import trustme
 
+from support.certificates import Authority
 from support.daemon import Sidecar, config_text, running
 from support.identities import Identity, Operator, write
 from support.nats_server import NatsServer, nats_server
@@ -170,3 +171,25 @@ async def test_certificates_that_cannot_be_used_are_a_config_error(certificates)
     for tls, words in ((another_key, "no certificate and its key"), (no_authority, "holds no certificates")):
         with pytest.raises(ConfigError, match=rf"nats\.tls.*{words}"):
             load_text(config("nats://127.0.0.1:1", tls=tls), file=None, environ={})
+
+
+async def test_certificates_that_were_renewed_are_read_when_the_connection_is_made_again(tmp_path, monkeypatch) -> None:
+    """Authority, server and client are renewed while the connection is away; then only what is in the files now will do."""
+    monkeypatch.setattr("walnatsd.config.certificates.LOOK_INTERVAL_S", 0.05)
+    before, after = Authority(tmp_path, "ca"), Authority(tmp_path, "after")
+    server, ours = before.pair("server"), before.pair("ours")
+    options = {"tls": server.options(ca_file=before.ca, verify=True)}
+    async with (
+        nats_server(tmp_path / "nats", options=options) as nats,
+        running(config(nats.url, tls=ours.options(ca_file=before.ca))) as sidecar,
+    ):
+        await sidecar.emit("counts", "1")
+        await nats.stop()
+        server.replace(after.issue())
+        before.give_way_to(after)
+        ours.replace_certificate(after.issue())  # half of it: the former pair is not trusted any more
+        await nats.start()
+        await until(lambda: says(sidecar, "its certificate is not trusted"))
+        ours.replace(after.issue())
+        await until(sidecar.is_ready)
+        await sidecar.emit("counts", "2")

@@ -6,6 +6,7 @@ import ssl
 import pytest
 import trustme
 
+from support.certificates import Authority
 from support.daemon import config_text, running
 from support.nats_server import NatsServer
 from support.raw_server import answer, raw_server
@@ -85,6 +86,34 @@ async def test_an_actor_with_a_certificate_of_its_own_authority_wants_a_client_c
         text = text_for(nats, server.url, tls={"ca_file": "ca.pem", "cert_file": "cert.pem", "key_file": "key.pem"})
         async with running(text, file=str(tmp_path / "walnatsd.yaml")) as sidecar:
             await sidecar.emit("counts", "1")
+            await until(lambda: attempts(sidecar, "acknowledged"))
+
+
+@pytest.mark.parametrize("asked", ["url", "wait_for"])
+@pytest.mark.parametrize("renewed", ["certificate", "authority"])
+async def test_certificates_that_are_renewed_are_read_again(
+    nats, receiver, tmp_path, monkeypatch, capsys, renewed, asked
+) -> None:
+    """Before, the actor is unavailable; after the files were replaced it gets its messages, without a reload."""
+    monkeypatch.setattr("walnatsd.config.certificates.LOOK_INTERVAL_S", 0.05)
+    former, latter, clients = (Authority(tmp_path, name) for name in ("former", "latter", "clients"))
+    ours = (former if renewed == "certificate" else clients).pair("ours")
+    trusted = former if renewed == "authority" else latter
+    server = server_tls(latter.trusted, client_authority=(latter if renewed == "certificate" else clients).trusted)
+    async with raw_server(answer(FINE), server) as actor:
+        options = {"tls": ours.options(ca_file=trusted.ca)} | ({"wait_for": actor.url} if asked == "wait_for" else {})
+        target = actor.url if asked == "url" else receiver.url
+        async with running(text_for(nats, target, **options)) as sidecar:
+            await sidecar.emit("counts", "1")
+            if asked == "url":
+                await until(lambda: attempts(sidecar, "unavailable"))
+            else:
+                await until(lambda: "wait_for does not answer well" in capsys.readouterr().out)
+            assert not await attempts(sidecar, "acknowledged")
+            if renewed == "certificate":
+                ours.replace(latter.issue())
+            else:
+                former.give_way_to(latter)
             await until(lambda: attempts(sidecar, "acknowledged"))
 
 

@@ -6,6 +6,7 @@ of the library that this touches are why its minor version is pinned.
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ from nats.aio.client import Client as NatsClient
 
 from walnatsd.broker.errors import NotConnectedError
 from walnatsd.broker.wire import Frame
+from walnatsd.config.certificates import Certificates
 
 Sink = Callable[[Frame], None]
 
@@ -22,9 +24,10 @@ Sink = Callable[[Frame], None]
 class Client(NatsClient):
     """One connection. Frames go out without a task switch, and come in without a queue."""
 
-    def __init__(self, on_loss: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, on_loss: Callable[[], None] = lambda: None, *, certificates: Certificates | None = None) -> None:
         """Prepare a connection; `on_loss` is called at once when it breaks."""
         super().__init__()
+        self._certificates = certificates
         self._on_loss = on_loss
         self._sinks: dict[int, Sink] = {}
         self._sink_failure: Callable[[Exception], None] | None = None
@@ -79,6 +82,11 @@ class Client(NatsClient):
                 raise errors.Error("nats: the server offers no TLS, and TLS is asked for (nats.tls or tls://)")
             info["tls_required"] = True
         await super()._process_info(info, initial_connection)
+
+    @property
+    def ssl_context(self) -> ssl.SSLContext:
+        """Fault: certificates are read once; those that were renewed meanwhile would be needed to come back."""
+        return super().ssl_context if self._certificates is None else self._certificates.context
 
     async def revive(self) -> str:
         """Fault: a task of the client can die unnoticed. Reconnect then.

@@ -16,9 +16,10 @@ from walnatsd.broker.identity import identity_options
 from walnatsd.broker.inbox import Inbox
 from walnatsd.broker.replies import Replies
 from walnatsd.broker.wire import Frame, publish_frame
+from walnatsd.config.certificates import Certificates
 from walnatsd.config.secrets import Secrets
 from walnatsd.config.settings import Nats
-from walnatsd.config.tls import client_context
+from walnatsd.config.tls import client_files
 from walnatsd.observe.health import Health
 from walnatsd.observe.metrics import Metrics
 
@@ -44,7 +45,10 @@ class Connection:
     """
 
     def __init__(self, settings: Nats, health: Health, metrics: Metrics) -> None:
-        self._client = Client(on_loss=self._go)
+        certificates = None if settings.tls is None else Certificates("nats", client_files(settings.tls))
+        if certificates is not None:
+            metrics.watch_certificate("nats", certificates.valid_until_s, lambda: bool(certificates.problem))
+        self._client = Client(on_loss=self._go, certificates=certificates)
         self._inbox = f"{settings.inbox_prefix}.{secrets.token_hex(9)}"
         self._inboxes = 0
         self._replies = Replies(f"{self._inbox}.r")
@@ -314,8 +318,8 @@ def _options(settings: Nats, secrets_: Secrets, name: str) -> dict[str, Any]:
     if settings.user is not None and settings.password is not None:
         options |= {"user": settings.user, "password": secrets_.reveal(settings.password)}
     if settings.tls is not None:
-        tls = client_context(settings.tls.ca_file, settings.tls.cert_file, settings.tls.key_file)
-        options |= {"tls": tls, "tls_hostname": settings.tls.hostname}
+        # that there is TLS; the context is the client's own, which keeps up with the files
+        options |= {"tls": True, "tls_hostname": settings.tls.hostname}
     return options
 
 

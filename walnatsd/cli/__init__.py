@@ -10,6 +10,8 @@ from walnatsd import __version__
 # Read by gRPC when it is imported. Children of the daemon exec at once, so gRPC need not survive a fork, and its warning
 # about that would only confuse.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+# Read likewise. gRPC writes a line, in a form of its own, for every caller that fails at TLS: anybody could fill the log.
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 # Read by libuv when a name is resolved for the first time. It lets half of its threads, of which it has four, wait for
 # DNS at once: two actors with dead names would hold up all others.
 os.environ.setdefault("UV_THREADPOOL_SIZE", "64")

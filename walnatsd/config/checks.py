@@ -20,10 +20,7 @@ _NOT_YET: tuple[tuple[str | None, ...], ...] = (
     # None stands for every index of a list
     ("sentry",),
     ("statsd",),
-    ("grpc", "tls"),
     ("grpc", "allowed_hosts"),
-    ("http", "tls"),
-    ("admin", "tls"),
 )
 _CREDENTIALS = frozenset({"authorization", "cookie", "x-api-key"})
 _BOOL = TypeAdapter(bool)

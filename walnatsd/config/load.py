@@ -2,6 +2,7 @@
 
 import copy
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from walnatsd.config import checks, environment, yaml_file
 from walnatsd.config.problems import NO_FILE, ConfigError, Location, Problem, real_location, translate, with_sources
 from walnatsd.config.secrets import Secrets, read_secret
 from walnatsd.config.settings import Config
-from walnatsd.config.usable import what_is_unusable, what_is_unusable_in_declarations
+from walnatsd.config.usable import what_is_doubtful, what_is_unusable, what_is_unusable_in_declarations
 from walnatsd.model.declared import Secret
 
 _REQUIRED = frozenset({"name", "event"})
@@ -120,6 +121,8 @@ def load_text(
     problems += checks.not_supported_yet(data)
     if problems or config is None:
         raise ConfigError(with_sources(problems, lines, origins), file)
+    doubtful = [] if declarations_only else what_is_doubtful(config, time.time())
+    warnings += map(str, with_sources(doubtful, lines, origins))
     return Loaded(config, Secrets(values), tuple(warnings), file, environ, lines)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from importlib.util import find_spec
@@ -9,7 +10,7 @@ from importlib.util import find_spec
 from walnatsd.config import checks
 from walnatsd.config.problems import Location, Problem
 from walnatsd.config.settings import Config, NatsTls
-from walnatsd.config.tls import client_context
+from walnatsd.config.tls import TlsFiles, client_files, load_tls, server_files, why_not_valid
 from walnatsd.model.actor import Actor, ActorTls
 from walnatsd.model.clock import Clock
 from walnatsd.model.declared import Secret
@@ -34,6 +35,17 @@ def what_is_unusable(config: Config, values: Mapping[Secret, str]) -> Iterator[P
         values: The secrets that could be read; one that could not is a problem of its own.
     """
     yield from _failed(_trials(config, values))
+
+
+def what_is_doubtful(config: Config, now: float) -> Iterator[Problem]:
+    """Find client certificates that are not valid now: what they are for refuses them, and all else works."""
+    places: list[tuple[Location, NatsTls | ActorTls | None]] = [(("nats", "tls"), config.nats.tls)]
+    places += [(("actors", index, "tls"), actor.tls) for index, actor in enumerate(config.actors)]
+    for location, tls in places:
+        if tls is not None:
+            files = client_files(tls)
+            if why := why_not_valid(load_tls(files), files, now):
+                yield Problem(location, why)
 
 
 def what_is_unusable_in_declarations(config: Config, values: Mapping[Secret, str]) -> Iterator[Problem]:
@@ -69,7 +81,10 @@ def _declaration_trials(config: Config, values: Mapping[Secret, str]) -> Iterato
 
 def _trials(config: Config, values: Mapping[Secret, str]) -> Iterator[Trial]:
     if config.nats.tls is not None:
-        yield ("nats", "tls"), partial(_try_tls, config.nats.tls)
+        yield ("nats", "tls"), partial(load_tls, client_files(config.nats.tls))
+    for section in ("grpc", "http", "admin"):
+        if (tls := getattr(config, section).tls) is not None:
+            yield (section, "tls"), partial(_try_server_tls, server_files(tls))
     for name in ("credentials_file", "nkey_seed_file"):
         if getattr(config.nats, name) is not None:
             yield ("nats", name), _try_nkeys
@@ -87,7 +102,7 @@ def _trials(config: Config, values: Mapping[Secret, str]) -> Iterator[Trial]:
 
 def _actor_trials(actor: Actor, location: Location, values: Mapping[Secret, str]) -> Iterator[Trial]:
     if actor.tls is not None:
-        yield (*location, "tls"), partial(_try_tls, actor.tls)
+        yield (*location, "tls"), partial(load_tls, client_files(actor.tls))
     for number, secret in enumerate(actor.signing_secrets):
         yield (*location, "signing_secrets", number), partial(_try_key, values, secret)
     for name, value in actor.headers.items():
@@ -125,8 +140,9 @@ def _try_tick(declared: Schema, clock: Clock) -> None:
         ) from None
 
 
-def _try_tls(tls: NatsTls | ActorTls) -> None:
-    client_context(tls.ca_file, tls.cert_file, tls.key_file)
+def _try_server_tls(files: TlsFiles) -> None:
+    if why := why_not_valid(load_tls(files), files, time.time()):
+        raise ValueError(why)
 
 
 def _try_nkeys() -> None:

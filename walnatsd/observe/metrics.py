@@ -246,6 +246,18 @@ class Metrics:
         )
         self.nats_connected = Gauge("walnatsd_nats_connected", "1 while NATS is connected.", registry=registry)
         self.nats_reconnects = Counter("walnatsd_nats_reconnects", "Reconnects to NATS.", registry=registry)
+        self._certificate_not_after = Gauge(
+            "walnatsd_certificate_not_after_timestamp_seconds",
+            "Until when the certificate in use is valid: of grpc, http, admin (as a server) and nats (as a client).",
+            ["part"],
+            registry=registry,
+        )
+        self._certificate_stale = Gauge(
+            "walnatsd_certificate_stale",
+            "1 while the files of a certificate can't be used as they are now, and former ones are.",
+            ["part"],
+            registry=registry,
+        )
         # labels() takes a lock and builds a key on every call; the children are looked up once
         self.emits: Callable[[str, str], Counter] = cache(self._emits.labels)
         self.emit_seconds: Callable[[str, str], Histogram] = self._emit_seconds.labels
@@ -294,6 +306,12 @@ class Metrics:
     def attempt_histograms(self) -> Histograms:
         """Durations of attempts, by event, actor and outcome."""
         return self._attempt_seconds
+
+    def watch_certificate(self, part: str, not_after: Callable[[], float | None], is_stale: Callable[[], bool]) -> None:
+        """Show until when a part's certificate is valid, and whether its files can't be used as they are."""
+        if not_after() is not None:
+            self._certificate_not_after.labels(part).set_function(lambda: not_after() or 0)
+        self._certificate_stale.labels(part).set_function(is_stale)
 
     def render(self) -> bytes:
         """Write all metrics in the Prometheus text format."""

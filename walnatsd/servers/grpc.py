@@ -11,7 +11,9 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from walnatsd.api.access import Access, needed_for
 from walnatsd.api.actors import Actors
 from walnatsd.api.events import Events
+from walnatsd.config.certificates import Certificates
 from walnatsd.config.listen import Tcp, Unix, parse_address
+from walnatsd.config.tls import Tls
 from walnatsd.observe.health import Health
 from walnatsd.servers.grpc_access import guarded
 from walnatsd.servers.grpc_actors import ActorsServicer
@@ -44,6 +46,7 @@ async def serve_grpc(
     health: Health,
     *,
     access: Access | None,
+    tls: Certificates | None = None,
     stop_within_s: Callable[[], float],
 ) -> AsyncIterator[str]:
     """Serve while the body runs; gives the address. Without `access`, nobody is asked for a token.
@@ -64,7 +67,7 @@ async def serve_grpc(
         server, lambda name, handler: guarded(handler, access, needed_for(name)) if access is not None else handler
     )
     try:
-        bound = _bind(server, listen)
+        bound = _bind(server, listen, None if tls is None else _credentials(tls))
         await server.start()
         yield bound
     finally:
@@ -84,15 +87,42 @@ def _options() -> list[tuple[str, int]]:
     ]
 
 
-def _bind(server: grpc.aio.Server, listen: str) -> str:
+def _credentials(tls: Certificates) -> grpc.ServerCredentials:
+    """Make credentials that ask for the latest certificates whenever somebody connects; TLS 1.2 or newer."""
+    given = tls.current()
+
+    def latest() -> grpc.ServerCertificateConfiguration | None:  # called by threads of gRPC
+        nonlocal given
+        if (now := tls.current()) is given:
+            return None  # as before
+        given = now
+        return _configuration(now)
+
+    return grpc.dynamic_ssl_server_credentials(
+        _configuration(given),
+        latest,  # type: ignore[arg-type]  # it may give None, as its documentation says
+        require_client_authentication=tls.files.ca_file is not None,
+    )
+
+
+def _configuration(tls: Tls) -> grpc.ServerCertificateConfiguration:
+    chain, key, authorities = tls.contents
+    return grpc.ssl_server_certificate_configuration([(key, chain)], root_certificates=authorities or None)
+
+
+def _bind(server: grpc.aio.Server, listen: str, credentials: grpc.ServerCredentials | None) -> str:
     address = parse_address(listen)
+
+    def add_port() -> int:
+        return server.add_insecure_port(listen) if credentials is None else server.add_secure_port(listen, credentials)
+
     if isinstance(address, Tcp) and address.port == 0:
-        return str(Tcp(address.host, server.add_insecure_port(listen)))
+        return str(Tcp(address.host, add_port()))
     open_socket("grpc", listen).close()  # gRPC's own error does not say what is wrong
     if isinstance(address, Unix):
         Path(address.path).unlink(missing_ok=True)  # gRPC makes the socket file itself
     try:
-        server.add_insecure_port(listen)
+        add_port()
     except RuntimeError as error:
         raise cannot_listen("grpc", listen, str(error)) from None
     return str(address)

@@ -2,12 +2,15 @@
 
 import contextlib
 import logging
+import ssl
 from collections.abc import AsyncIterator, Callable
 
 from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
 from walnatsd.api.errors import TABLE
+from walnatsd.config.certificates import Certificates
+from walnatsd.config.tls import load_tls
 from walnatsd.model.refusal import Reason, Refusal
 from walnatsd.servers.door import refused
 from walnatsd.servers.sockets import bound_address, open_socket
@@ -53,6 +56,17 @@ class _Server(web.Server):
         return _Protocol(self, loop=self._loop, **self._kwargs)
 
 
+def _front(certificates: Certificates) -> ssl.SSLContext:
+    """Make the context that connections begin with; it hands each of them to that of the latest certificates."""
+
+    def hand_over(connection: ssl.SSLObject, _name: str | None, _front: ssl.SSLContext) -> None:
+        connection.context = certificates.context
+
+    front = load_tls(certificates.files).context
+    front.sni_callback = hand_over  # called for callers that name no server, too
+    return front
+
+
 class _Runner(web.AppRunner):
     async def _make_server(self) -> web.Server:
         plain = await super()._make_server()
@@ -62,7 +76,12 @@ class _Runner(web.AppRunner):
 
 @contextlib.asynccontextmanager
 async def serve_web(
-    name: str, listen: str, app: web.Application, *, stop_within_s: Callable[[], float]
+    name: str,
+    listen: str,
+    app: web.Application,
+    *,
+    tls: Certificates | None = None,
+    stop_within_s: Callable[[], float],
 ) -> AsyncIterator[str]:
     """Serve while the body runs; gives the address.
 
@@ -81,7 +100,7 @@ async def serve_web(
     )
     await runner.setup()
     try:
-        await web.SockSite(runner, listening).start()
+        await web.SockSite(runner, listening, ssl_context=None if tls is None else _front(tls)).start()
         yield bound_address(listening)
     finally:
         # Not known when the runner is made; spent twice, on waiting and on cancelling; 0 would mean for ever.

@@ -1,15 +1,14 @@
 """Asking `wait_for` whether an actor is there."""
 
-import ssl
-
 import aiohttp
 
+from walnatsd.config.certificates import Certificates
 from walnatsd.model.text import one_line
 
 PROBE_TIMEOUT_S = 5.0
 
 
-async def why_not(session: aiohttp.ClientSession, url: str, tls: ssl.SSLContext | None) -> str | None:
+async def why_not(session: aiohttp.ClientSession, url: str, tls: Certificates | None) -> str | None:
     """GET the URL; None where it answers 2xx within 5 seconds, else why the actor is not there, in words.
 
     Args:
@@ -19,7 +18,9 @@ async def why_not(session: aiohttp.ClientSession, url: str, tls: ssl.SSLContext 
     """
     timeout = aiohttp.ClientTimeout(total=PROBE_TIMEOUT_S)
     try:
-        async with session.get(url, timeout=timeout, ssl=tls or True, allow_redirects=False) as response:
+        async with session.get(
+            url, timeout=timeout, ssl=True if tls is None else tls.context, allow_redirects=False
+        ) as response:
             return None if 200 <= response.status < 300 else f"it answered {response.status}"
     except TimeoutError:
         return f"no answer within {PROBE_TIMEOUT_S:g} s"

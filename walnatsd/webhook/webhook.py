@@ -2,7 +2,6 @@
 
 import dataclasses
 import re
-import ssl
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -11,8 +10,9 @@ from dataclasses import dataclass, field
 import aiohttp
 from yarl import URL
 
+from walnatsd.config.certificates import Certificates
 from walnatsd.config.secrets import Secrets
-from walnatsd.config.tls import client_context
+from walnatsd.config.tls import client_files
 from walnatsd.model.actor import Actor
 from walnatsd.model.declared import Secret
 from walnatsd.model.message import Message
@@ -48,7 +48,7 @@ class Calling:
     """The actor's own; these win over the message's."""
     signing_keys: tuple[bytes, ...] = ()
     """Newest first."""
-    tls: ssl.SSLContext | None = None
+    tls: Certificates | None = None
     """None: the system's certificates."""
 
 
@@ -67,7 +67,7 @@ def calling(actor: Actor, secrets: Secrets, *, source: str) -> Calling:
             name: secrets.reveal(value) if isinstance(value, Secret) else value for name, value in actor.headers.items()
         },
         signing_keys=tuple(signing_key(secrets.reveal(secret)) for secret in actor.signing_secrets),
-        tls=client_context(tls.ca_file, tls.cert_file, tls.key_file) if tls is not None else None,
+        tls=None if tls is None else Certificates(f"{actor.event}/{actor.name}", client_files(tls)),
     )
 
 
@@ -136,7 +136,7 @@ class Webhook:
                 data=payload,
                 headers=headers,
                 timeout=self._timeout,
-                ssl=calling.tls or True,
+                ssl=True if calling.tls is None else calling.tls.context,
                 allow_redirects=False,
             ) as response:
                 body, complete = await _read(response, limit)
