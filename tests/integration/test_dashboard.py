@@ -182,6 +182,7 @@ async def test_a_wrong_address_is_a_page_that_says_so(sidecar, path, status) -> 
         ("dead-letters/replay", {}, "choose at least one"),
         ("dead-letters/replay", {"all": "yes"}, "choose the actor"),
         ("dead-letters/replay", {"sequence": "x"}, "named by its number"),
+        ("dead-letters/replay", {"sequence": "9" * 40}, "named by its number"),
         ("dead-letters/1/discard", {}, "say that you are sure"),
     ],
 )
@@ -216,6 +217,15 @@ async def test_a_replay_that_fails_says_why_and_the_others_go_on(sidecar) -> Non
     async with sidecar.session.post(url, data=body, headers=headers) as response:  # follows to the page
         text = await response.text()
     assert "1 dead letter was replayed. 1 could not be: 77: there is no dead letter 77." in text
+
+
+async def test_names_that_somebody_made_up_make_no_header(sidecar) -> None:
+    token, cookie = await form(sidecar)
+    fields = {"form_token": token, "sequence": "77", "of": "a\r\nSet-Cookie: a=b/c&cursor=x"}
+    url = f"http://{sidecar.admin}/dashboard/dead-letters/replay"
+    async with sidecar.session.post(url, data=fields, headers={"Cookie": cookie}, allow_redirects=False) as response:
+        assert response.status == 303
+        assert response.headers["Location"] == "/dashboard/dead-letters?of=a%0D%0ASet-Cookie%3A%20a%3Db/c%26cursor%3Dx"
 
 
 async def test_the_dashboard_says_what_is_wrong_while_nats_is_away() -> None:

@@ -127,7 +127,8 @@ class Overview:
     async def actors(self) -> list[ActorGlance]:
         """Look at all actors, by event and name."""
         dead = await self.dead_letters()
-        return [self._actor(key, dead) for key in sorted(self._roster.actors)]
+        attempts = self._recent.actors()
+        return [self._actor(key, attempts, dead) for key in sorted(self._roster.actors)]
 
     async def actor(self, event: str, name: str) -> ActorGlance:
         """Look at one.
@@ -138,14 +139,16 @@ class Overview:
         dead = await self.dead_letters()
         if (event, name) not in self._roster.actors:
             raise Refusal(Reason.UNKNOWN_ACTOR, f"this sidecar has no actor {name!r} of {event!r}")
-        return self._actor((event, name), dead)
+        return self._actor((event, name), self._recent.actors(), dead)
 
-    def _actor(self, key: Key, dead: Mapping[Key, int] | None) -> ActorGlance:
+    def _actor(
+        self, key: Key, attempts: Mapping[tuple[str, ...], Activity], dead: Mapping[Key, int] | None
+    ) -> ActorGlance:
         loop, (event, name) = self._roster.actors[key], key
         return ActorGlance(
             actor=loop.actor,
             here=loop.state,
-            attempts=self._recent.actors().get(key, NOTHING),
+            attempts=attempts.get(key, NOTHING),
             lag=self._metrics.in_nats.lags.get(key),
             dead_letters=dead.get((stream_name(event), name), 0) if dead is not None else None,
             drift=self._watch.drift_of(key),

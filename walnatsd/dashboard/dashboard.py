@@ -18,6 +18,7 @@ from walnatsd.dashboard.drawing import draw
 from walnatsd.dashboard.forms import Forms
 from walnatsd.dashboard.pages import ROOT, STATIC, address, page, static
 from walnatsd.dashboard.sessions import OPERATION, Sessions
+from walnatsd.model.number import read_number
 from walnatsd.model.refusal import Reason, Refusal
 from walnatsd.monitor.watcher import Watcher
 from walnatsd.payload.cloudevents import content_type
@@ -207,7 +208,9 @@ class _Dashboard:
 
     async def replay(self, request: web.Request, _fields: dict[str, list[str]]) -> tuple[str, str]:
         letter = await self._office.dead_letters.replay(_sequence(request))
-        return f"Dead letter {letter.sequence} was handed to {_whose(letter)} again.", _letters_of(letter)
+        return f"Dead letter {letter.sequence} was handed to {_whose(letter)} again.", _letters_of(
+            letter.message.event, letter.actor
+        )
 
     async def discard(self, request: web.Request, fields: dict[str, list[str]]) -> tuple[str, str]:
         sequence = _sequence(request)
@@ -215,11 +218,11 @@ class _Dashboard:
             raise Refusal(Reason.INVALID_REQUEST, "say that you are sure: what is discarded is gone for good")
         letter = await self._office.dead_letters.show(sequence)
         await self._office.dead_letters.discard(sequence)
-        return f"Dead letter {sequence} was discarded.", _letters_of(letter)
+        return f"Dead letter {sequence} was discarded.", _letters_of(letter.message.event, letter.actor)
 
     async def replay_many(self, _request: web.Request, fields: dict[str, list[str]]) -> tuple[str, str]:
         chosen = fields.get("of", [""])[0]
-        back = address("dead-letters") + (f"?of={chosen}" if _chosen(chosen)[0] else "")
+        back = _letters_of(*_chosen(chosen))
         if "all" in fields:
             return await self._replay_all(*_chosen(chosen)), back
         return await self._replay_these(fields.get("sequence", [])), back
@@ -227,15 +230,16 @@ class _Dashboard:
     async def _replay_these(self, numbers: Sequence[str]) -> str:
         if not numbers:
             raise Refusal(Reason.INVALID_REQUEST, "choose at least one dead letter to replay")
+        if len(numbers) > MAX_LIMIT:
+            raise Refusal(Reason.INVALID_REQUEST, f"choose at most {MAX_LIMIT} dead letters at once")
+        sequences = [_number(text) for text in numbers]  # all of them are looked at before anything is done
         replayed, failures = 0, []
-        for text in numbers[:MAX_LIMIT]:
-            if not (text.isascii() and text.isdecimal()):
-                raise Refusal(Reason.INVALID_REQUEST, f"a dead letter is named by its number, not {text[:50]!r}")
+        for sequence in sequences:
             try:
-                await self._office.dead_letters.replay(int(text[:20]))
+                await self._office.dead_letters.replay(sequence)
                 replayed += 1
             except Refusal as refusal:
-                failures.append(f"{text}: {refusal.message}")
+                failures.append(f"{sequence}: {refusal.message}")
         return _replayed(replayed, failures)
 
     async def _replay_all(self, event: str | None, actor: str | None) -> str:
@@ -291,8 +295,7 @@ def _worries(actors: list[ActorGlance], events: list[EventGlance]) -> Any:
                 f"{glance.failed} of {sum(glance.attempts.outcomes.values())} attempts of the last minute failed",
             )
         if glance.dead_letters:
-            of = f"{glance.actor.event}/{glance.actor.name}"
-            yield address("dead-letters") + f"?of={of}", who, f"dead letters: {glance.dead_letters}"
+            yield _letters_of(glance.actor.event, glance.actor.name), who, f"dead letters: {glance.dead_letters}"
         for drift in glance.drift:
             yield link, who, f"is not as it is declared: {drift}"
     for event in events:
@@ -309,6 +312,13 @@ def _sequence(request: web.Request) -> int:
     return number_in_path(request, "sequence", "a dead letter")
 
 
+def _number(text: str) -> int:
+    number = read_number(text)
+    if number is None:
+        raise Refusal(Reason.INVALID_REQUEST, f"a dead letter is named by its number, not {text[:50]!r}")
+    return number
+
+
 def _chosen(of: str) -> tuple[str | None, str | None]:
     """Read `event/actor`."""
     event, _, actor = of.partition("/")
@@ -323,8 +333,9 @@ def _whose(letter: DeadLetter) -> str:
     return f"{letter.actor} of {letter.message.event}"
 
 
-def _letters_of(letter: DeadLetter) -> str:
-    return address("dead-letters") + f"?of={letter.message.event}/{letter.actor}"
+def _letters_of(event: str | None, actor: str | None) -> str:
+    """Give the page of an actor's dead letters; of all, where none is given. The names may be anybody's."""
+    return address("dead-letters") + (f"?of={quote(f'{event}/{actor}', safe='/')}" if event and actor else "")
 
 
 def _replayed(replayed: int, failures: list[str]) -> str:
