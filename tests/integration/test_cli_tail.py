@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 
+from support.access import bearer, guarded_text, token_of
 from support.commands import walnatsd
 from support.daemon import Sidecar, config_text, process, running
 from support.waiting import until
@@ -162,3 +163,16 @@ async def test_what_answers_and_is_no_daemon_is_told() -> None:
         done = await walnatsd("tail", "--http", f"{host}:{port}", "counts")
     assert (done.exit_code, done.out) == (1, b"")
     assert done.err == f"error: what answers at {host}:{port} is no walnatsd; name its address with --http\n"
+
+
+async def test_a_token_of_a_file_opens_the_feed(nats, tmp_path) -> None:
+    text = guarded_text(nats.url, tmp_path)
+    token = ("--token-file", str(tmp_path / "act"))
+    async with (
+        running(text, file=str(tmp_path / "walnatsd.yaml")) as sidecar,
+        tail(sidecar, "counts", options=token) as tailing,
+    ):
+        assert tailing.err == ["watching counts"]
+        await sidecar.emit("counts", "4711", headers=bearer(token_of("emit")))
+        [line] = await tailing.wait_for(1)
+        assert line.endswith("4711")

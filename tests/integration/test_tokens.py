@@ -4,8 +4,10 @@ import asyncio
 import json
 import signal
 
+import aiohttp
 import grpc
 import pytest
+from aiohttp import web
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from openapi_spec_validator import OpenAPIV31SpecValidator
@@ -16,6 +18,10 @@ from support.described import read_description
 from support.grpc_calls import refused, stubs
 from support.streams import keep_messages, stored
 from support.waiting import until
+from walnatsd.api.access import Access
+from walnatsd.config.load import load_text
+from walnatsd.servers.door import application
+from walnatsd.servers.web import serve_web
 from walnatsd.v1 import actors_pb2, events_pb2
 
 EMIT = events_pb2.EmitRequest(event="counts", payload=b"1")
@@ -165,6 +171,35 @@ async def test_without_tokens_none_is_looked_at(nats) -> None:
         await keep_messages(nats)
         assert (await stub.events.Emit(EMIT, metadata=metadata("anything"))).sequence == 1
         assert (await sidecar.try_emit("counts", "1", headers=bearer("anything")))[0] == 201
+
+
+@pytest.mark.parametrize("within", ["", "/part"])
+async def test_what_nobody_has_named_is_for_administrators(tmp_path, within) -> None:
+    """Forgetting to decide about a path shuts it."""
+    (tmp_path / "a").write_text("sesame")
+    (tmp_path / "e").write_text("simsim")
+    tokens = "[{token: {file: a}, scopes: [admin]}, {token: {file: e}, scopes: [emit, act]}]"
+    loaded = load_text(f"auth: {{tokens: {tokens}}}", file=str(tmp_path / "walnatsd.yaml"), environ={})
+
+    async def page(_request: web.Request) -> web.Response:
+        return web.Response()
+
+    app = application(None, Access(loaded))
+    if within:
+        part = web.Application()
+        part.router.add_get("/page", page)
+        app.add_subapp(within, part)
+    else:
+        app.router.add_get("/page", page)
+    async with (
+        serve_web("admin", "127.0.0.1:0", app, stop_within_s=lambda: 1.0) as address,
+        aiohttp.ClientSession() as session,
+    ):
+        for headers, status in (({}, 401), (bearer("sesame"), 200), (bearer("simsim"), 403)):
+            async with session.get(f"http://{address}{within}/page", headers=headers) as response:
+                assert response.status == status
+        async with session.get(f"http://{address}{within}/nothing") as response:
+            assert response.status == 404
 
 
 # ---- rotation

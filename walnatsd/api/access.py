@@ -17,8 +17,8 @@ Scopes = frozenset[Scope]
 _EMIT: Scopes = frozenset({"emit"})
 _ACT: Scopes = frozenset({"act"})
 _EMIT_OR_ACT = _EMIT | _ACT
-_ADMIN: Scopes = frozenset({"admin"})
-_ANY = _EMIT | _ACT | _ADMIN
+ADMIN: Scopes = frozenset({"admin"})
+_ANY = _EMIT | _ACT | ADMIN
 _NONE: Scopes = frozenset()
 
 _NEEDS: Mapping[str, Scopes] = {
@@ -43,6 +43,7 @@ _NEEDS: Mapping[str, Scopes] = {
     "describe": _ANY,
     "livez": _NONE,  # probes have no token; nor have those that ask the gRPC health service, which stands outside
     "readyz": _NONE,
+    "enter-dashboard": _NONE,  # it leads there, and the dashboard asks who comes
 }
 _BEARER = "bearer"
 
@@ -52,7 +53,7 @@ def needed_for(operation: str) -> Scopes:
 
     What does not stand in the table is for administrators: everything under `/admin/v1/`, and `/metrics` there.
     """
-    return _NEEDS.get(operation, _ADMIN)
+    return _NEEDS.get(operation, ADMIN)
 
 
 @dataclass(frozen=True, slots=True)

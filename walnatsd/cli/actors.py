@@ -5,6 +5,7 @@ from urllib.parse import quote
 
 import click
 
+from walnatsd.cli.address import Address
 from walnatsd.cli.admin_client import admin_option, ask
 
 
@@ -19,7 +20,7 @@ def command() -> None:
 @click.option("--until", metavar="TIME", help="Like 2026-12-24T18:00:00Z; for ever where not given.")
 @click.option("--for", "duration", metavar="DURATION", help="Instead of --until: like 30s, 5m or 2h.")
 @admin_option
-def pause(event: str, actor: str, until: str | None, duration: str | None, address: str) -> None:
+def pause(event: str, actor: str, until: str | None, duration: str | None, address: Address) -> None:
     """Pause ACTOR of EVENT in all sidecars; its messages are kept."""
     if until is not None and duration is not None:
         raise click.UsageError("give either --until or --for")
@@ -34,7 +35,7 @@ def pause(event: str, actor: str, until: str | None, duration: str | None, addre
 @click.argument("event")
 @click.argument("actor")
 @admin_option
-def resume(event: str, actor: str, address: str) -> None:
+def resume(event: str, actor: str, address: Address) -> None:
     """Let ACTOR of EVENT go on."""
     ask(address, "POST", f"{_path(event, actor)}/resume")
     click.echo(f"resumed {actor} of {event}")
@@ -45,7 +46,7 @@ def resume(event: str, actor: str, address: str) -> None:
 @click.argument("actor")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @admin_option
-def delete(event: str, actor: str, yes: bool, address: str) -> None:
+def delete(event: str, actor: str, yes: bool, address: Address) -> None:
     """Delete the consumer of ACTOR of EVENT: the messages that only it had not handled are lost."""
     if not yes:
         click.confirm(f"Delete {actor} of {event}, with the messages that only it had not handled?", abort=True)

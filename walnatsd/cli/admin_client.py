@@ -7,23 +7,17 @@ from urllib.parse import urlencode
 
 import click
 
-from walnatsd.cli.http_client import DaemonUnreachableError, call
+from walnatsd.cli.address import Address, address_option
+from walnatsd.cli.http_client import DaemonUnreachableError, call, detail_of
 
 DEFAULT_ADMIN = "127.0.0.1:7522"
 FAILED = 1
 
-admin_option = click.option(
-    "--admin",
-    "address",
-    default=DEFAULT_ADMIN,
-    show_default=True,
-    metavar="ADDRESS",
-    help="The daemon's admin address.",
-)
+admin_option = address_option("--admin", DEFAULT_ADMIN, "The daemon's admin address.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-def ask(address: str, method: str, path: str, option: str = "--admin", /, **query: str | int | None) -> Any:
+def ask(address: Address, method: str, path: str, option: str = "--admin", /, **query: str | int | None) -> Any:
     """Call the daemon and give its answer, None where it has no body; print what is wrong and exit with 1 otherwise.
 
     `option` is the command's that names the address.
@@ -35,12 +29,12 @@ def ask(address: str, method: str, path: str, option: str = "--admin", /, **quer
         click.echo(f"error: {error}", err=True)
         sys.exit(FAILED)
     if status >= 400:
-        click.echo(f"error: {answer.get('detail') or answer}", err=True)
+        click.echo(f"error: {detail_of(answer)}", err=True)
         sys.exit(FAILED)
     return answer
 
 
-def ask_for_all(address: str, path: str, **query: str | int | None) -> Iterator[dict[str, Any]]:
+def ask_for_all(address: Address, path: str, **query: str | int | None) -> Iterator[dict[str, Any]]:
     """Go through all pages of a list."""
     cursor: str | None = None
     while True:

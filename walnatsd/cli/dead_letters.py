@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from walnatsd.cli.address import Address
 from walnatsd.cli.admin_client import FAILED, admin_option, ask, json_option, table
 from walnatsd.cli.shown import harmless
 
@@ -31,7 +32,9 @@ def command() -> None:
 @click.option("--cursor", help="Go on where a list ended.")
 @admin_option
 @json_option
-def listing(event: str | None, actor: str | None, limit: int, cursor: str | None, address: str, as_json: bool) -> None:
+def listing(
+    event: str | None, actor: str | None, limit: int, cursor: str | None, address: Address, as_json: bool
+) -> None:
     """List dead letters, oldest first."""
     page = ask(address, "GET", PATH, event=event, actor=actor, limit=limit, cursor=cursor)
     if as_json:
@@ -49,7 +52,7 @@ def listing(event: str | None, actor: str | None, limit: int, cursor: str | None
 @click.argument("sequence", type=click.IntRange(min=1))
 @admin_option
 @json_option
-def show(sequence: int, address: str, as_json: bool) -> None:
+def show(sequence: int, address: Address, as_json: bool) -> None:
     """Show a dead letter: why it died, its attempts, its headers, its payload."""
     letter = ask(address, "GET", f"{PATH}/{sequence}")
     if as_json:
@@ -76,7 +79,7 @@ def show(sequence: int, address: str, as_json: bool) -> None:
 @admin_option
 @json_option
 def replay(
-    sequences: tuple[int, ...], event: str | None, actor: str | None, limit: int | None, address: str, as_json: bool
+    sequences: tuple[int, ...], event: str | None, actor: str | None, limit: int | None, address: Address, as_json: bool
 ) -> None:
     """Hand dead letters to their actor again, and to nobody else: those of SEQUENCE, or all of --event and --actor.
 
@@ -99,7 +102,7 @@ def replay(
 
 
 def _replay_all(
-    address: str, event: str | None, actor: str | None, limit: int | None, *, tells: bool
+    address: Address, event: str | None, actor: str | None, limit: int | None, *, tells: bool
 ) -> tuple[int, list[dict[str, Any]]]:
     """Replay page by page, and say how far it is."""
     replayed, cursor = 0, None
@@ -120,7 +123,7 @@ def _replay_all(
 @sequence_argument
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @admin_option
-def discard(sequences: tuple[int, ...], yes: bool, address: str) -> None:
+def discard(sequences: tuple[int, ...], yes: bool, address: Address) -> None:
     """Erase dead letters for good."""
     if not sequences:
         raise click.UsageError("give at least one SEQUENCE")

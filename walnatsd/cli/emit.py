@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from walnatsd.cli.address import Address
 from walnatsd.cli.http_client import DaemonUnreachableError, call
 from walnatsd.cli.message_options import (
     body_of,
@@ -43,7 +44,7 @@ def command(
     trace_id: str | None,
     content_type: str,
     headers: tuple[str, ...],
-    address: str,
+    address: Address,
     as_json: bool,
 ) -> None:
     """Emit EVENT with PAYLOAD, or with what stands on standard input where PAYLOAD is - or left out."""

@@ -4,6 +4,7 @@ from urllib.parse import quote
 
 import click
 
+from walnatsd.cli.address import Address
 from walnatsd.cli.admin_client import admin_option, ask
 
 
@@ -16,7 +17,7 @@ def command() -> None:
 @click.argument("event")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @admin_option
-def delete(event: str, yes: bool, address: str) -> None:
+def delete(event: str, yes: bool, address: Address) -> None:
     """Delete the stream of EVENT with all its messages and actors."""
     if not yes:
         typed = click.prompt(

@@ -4,9 +4,11 @@ import contextlib
 import http.client
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
+
+from walnatsd.cli.address import TOKEN_VARIABLE, Address
 
 DEFAULT_HTTP = "127.0.0.1:7521"
 TIMEOUT_S = 60.0
@@ -29,12 +31,12 @@ class DaemonUnreachableError(Exception):
 
 
 def call(
-    address: str, method: str, path: str, body: bytes, headers: dict[str, str], option: str = "--http"
+    address: Address, method: str, path: str, body: bytes, headers: dict[str, str], option: str = "--http"
 ) -> tuple[int, Any]:
     """Call the daemon; give the status and the decoded JSON answer, None where it is empty.
 
     Args:
-        address: host:port or unix:path.
+        address: Where it listens, and the token to send.
         method: The HTTP method.
         path: With its query.
         body: The body.
@@ -56,7 +58,7 @@ def call(
 
 
 def exchange(
-    address: str,
+    address: Address,
     method: str,
     path: str,
     body: bytes,
@@ -74,7 +76,7 @@ def exchange(
 
 @contextlib.contextmanager
 def opened(
-    address: str,
+    address: Address,
     method: str,
     path: str,
     body: bytes,
@@ -86,13 +88,14 @@ def opened(
     """Call the daemon and read its answer while the body runs. Arguments and errors as of `call`."""
     try:
         with contextlib.closing(_connection(address, timeout_s)) as connection:
-            connection.request(method, path, body, {name: value.encode() for name, value in headers.items()})
+            sent = headers if address.token is None else {**headers, "Authorization": f"Bearer {address.token}"}
+            connection.request(method, path, body, {name: value.encode() for name, value in sent.items()})
             yield connection.getresponse()
     except (OSError, http.client.HTTPException) as error:
         raise _unreachable(address, error, option) from None
 
 
-def problem_of(answer: Answer, address: str, option: str = "--http") -> dict[str, Any]:
+def problem_of(answer: Answer, address: Address, option: str = "--http") -> dict[str, Any]:
     """Decode why the daemon refused.
 
     Raises:
@@ -107,21 +110,32 @@ def problem_of(answer: Answer, address: str, option: str = "--http") -> dict[str
     return problem
 
 
-def _unreachable(address: str, error: Exception, option: str) -> DaemonUnreachableError:
+def detail_of(problem: Mapping[str, Any]) -> str:
+    """Say why the daemon refused, and what a user of the command line can do about it."""
+    told = str(problem.get("detail") or problem)
+    if problem.get("reason") in _FOR_WANT_OF_A_TOKEN:
+        return f"{told}. Name a file that holds it with --token-file, or set {TOKEN_VARIABLE}"
+    return told
+
+
+_FOR_WANT_OF_A_TOKEN = frozenset({"TOKEN", "SCOPE"})
+
+
+def _unreachable(address: Address, error: Exception, option: str) -> DaemonUnreachableError:
     return DaemonUnreachableError(
         f"no walnatsd answers at {address} ({str(error) or type(error).__name__}); start it with: walnatsd run, or name "
         f"its address with {option}"
     )
 
 
-def _is_none(address: str, option: str) -> DaemonUnreachableError:
+def _is_none(address: Address, option: str) -> DaemonUnreachableError:
     return DaemonUnreachableError(f"what answers at {address} is no walnatsd; name its address with {option}")
 
 
-def _connection(address: str, timeout_s: float) -> http.client.HTTPConnection:
-    if address.startswith("unix:"):
-        return _UnixConnection(address.removeprefix("unix:"), timeout_s)
-    host = address.removeprefix("http://").rstrip("/")
+def _connection(address: Address, timeout_s: float) -> http.client.HTTPConnection:
+    if address.text.startswith("unix:"):
+        return _UnixConnection(address.text.removeprefix("unix:"), timeout_s)
+    host = address.text.removeprefix("http://").rstrip("/")
     if "/" in host:
         raise OSError("write an address as 127.0.0.1:7521 or unix:/path/of.sock")
     return http.client.HTTPConnection(host, timeout=timeout_s)

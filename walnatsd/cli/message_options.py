@@ -7,7 +7,8 @@ from urllib.parse import quote, urlencode
 
 import click
 
-from walnatsd.cli.http_client import DEFAULT_HTTP
+from walnatsd.cli.address import address_option
+from walnatsd.cli.http_client import DEFAULT_HTTP, detail_of
 from walnatsd.model.headers import check_text, is_token
 
 uid_option = click.option("--uid", help="Deduplication id; generated where not given.")
@@ -18,9 +19,7 @@ type_option = click.option(
 header_option = click.option(
     "-H", "--header", "headers", multiple=True, metavar="KEY=VALUE", help="A header of the message; may repeat."
 )
-http_option = click.option(
-    "--http", "address", default=DEFAULT_HTTP, show_default=True, metavar="ADDRESS", help="The daemon's http address."
-)
+http_option = address_option("--http", DEFAULT_HTTP, "The daemon's http address.")
 
 
 def body_of(payload: str) -> bytes:
@@ -59,7 +58,7 @@ def http_headers(content_type: str, headers: Iterable[str]) -> dict[str, str]:
 
 def refusal_in_words(problem: Mapping[str, Any]) -> str:
     """Write problem details for a person."""
-    told = f"error: {problem['detail']}"
+    told = f"error: {detail_of(problem)}"
     return f"{told}\nIt may have been stored: retry with --uid {problem['uid']}" if problem["maybe_stored"] else told
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from walnatsd.cli.http_client import DaemonUnreachableError, exchange
+from walnatsd.cli.address import Address
+from walnatsd.cli.http_client import DaemonUnreachableError, detail_of, exchange
 from walnatsd.cli.message_options import (
     body_of,
     header_option,
@@ -43,7 +44,7 @@ def command(
     trace_id: str | None,
     content_type: str,
     headers: tuple[str, ...],
-    address: str,
+    address: Address,
     as_json: bool,
 ) -> None:
     """Emit EVENT as `emit` does, and print what the first responding actor answers."""
@@ -70,4 +71,4 @@ def command(
 
 def _in_words(problem: Mapping[str, Any]) -> str:
     uid = f"\nuid {problem['uid']}" if problem["maybe_stored"] else ""
-    return f"error: {problem['detail']}{uid}"
+    return f"error: {detail_of(problem)}{uid}"

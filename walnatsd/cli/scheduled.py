@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 import click
 
+from walnatsd.cli.address import Address
 from walnatsd.cli.admin_client import FAILED, ask, json_option, table
 from walnatsd.cli.message_options import http_option, path_of
 from walnatsd.cli.shown import harmless
@@ -22,7 +23,7 @@ def command() -> None:
 @click.option("--cursor", help="Go on where a list ended.")
 @http_option
 @json_option
-def listing(event: str, limit: int, cursor: str | None, address: str, as_json: bool) -> None:
+def listing(event: str, limit: int, cursor: str | None, address: Address, as_json: bool) -> None:
     """List the delayed emits of EVENT, oldest emit first.
 
     A time that has passed says that the message can't be stored; the daemon's log says why.
@@ -44,7 +45,7 @@ def listing(event: str, limit: int, cursor: str | None, address: str, as_json: b
 @click.argument("uids", metavar="UID...", nargs=-1, required=True)
 @http_option
 @json_option
-def cancel(event: str, uids: tuple[str, ...], address: str, as_json: bool) -> None:
+def cancel(event: str, uids: tuple[str, ...], address: Address, as_json: bool) -> None:
     """Cancel the delayed emits of EVENT that have these UIDs.
 
     Exits with 1 where one of them was not there any more: it came due, or was never there.

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from walnatsd.cli.address import Address
 from walnatsd.cli.admin_client import FAILED, admin_option, ask, json_option, table
 from walnatsd.cli.shown import harmless
 
@@ -21,7 +22,7 @@ def command() -> None:
 @command.command("status")
 @admin_option
 @json_option
-def status(address: str, as_json: bool) -> None:
+def status(address: Address, as_json: bool) -> None:
     """Show what waits, and what it waits for."""
     spool = ask(address, "GET", PATH)
     click.echo(json.dumps(spool) if as_json else "\n".join(lines(spool)))
@@ -59,7 +60,7 @@ def _row(event: dict[str, Any]) -> dict[str, Any]:
 @click.option("--cursor", help="Go on where a list ended.")
 @admin_option
 @json_option
-def listing(limit: int, cursor: str | None, address: str, as_json: bool) -> None:
+def listing(limit: int, cursor: str | None, address: Address, as_json: bool) -> None:
     """List the messages that JetStream refuses for good and that were set aside."""
     page = ask(address, "GET", f"{PATH}/set-aside", limit=limit, cursor=cursor)
     if as_json:
@@ -87,7 +88,7 @@ def _item(item: dict[str, Any]) -> dict[str, Any]:
 @command.command("retry")
 @id_argument
 @admin_option
-def retry(ids: tuple[int, ...], address: str) -> None:
+def retry(ids: tuple[int, ...], address: Address) -> None:
     """Try messages that were set aside once more, behind what waits of their event."""
     for id_ in ids:
         ask(address, "POST", f"{PATH}/set-aside/{id_}/retry")
@@ -98,7 +99,7 @@ def retry(ids: tuple[int, ...], address: str) -> None:
 @id_argument
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @admin_option
-def discard(ids: tuple[int, ...], yes: bool, address: str) -> None:
+def discard(ids: tuple[int, ...], yes: bool, address: Address) -> None:
     """Erase messages that were set aside."""
     if not yes:
         click.confirm(f"Erase {len(ids)} for good?", abort=True)

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from walnatsd.cli.address import Address
 from walnatsd.cli.admin_client import admin_option, ask, ask_for_all, json_option, table
 from walnatsd.cli.spool import lines
 
@@ -12,7 +13,7 @@ from walnatsd.cli.spool import lines
 @click.command("status")
 @admin_option
 @json_option
-def command(address: str, as_json: bool) -> None:
+def command(address: Address, as_json: bool) -> None:
     """Show how events and actors fare: what waits, what is paused, what differs from its declaration."""
     spool = ask(address, "GET", "/admin/v1/spool")
     if spool["enabled"] and not as_json:  # first, for while NATS is away the rest is an error

@@ -14,7 +14,8 @@ from typing import Any
 
 import click
 
-from walnatsd.cli.http_client import Answer, DaemonUnreachableError, opened, problem_of
+from walnatsd.cli.address import Address
+from walnatsd.cli.http_client import Answer, DaemonUnreachableError, detail_of, opened, problem_of
 from walnatsd.cli.message_options import http_option, path_of
 from walnatsd.cli.shown import harmless
 
@@ -32,7 +33,7 @@ Told = tuple[str, str, str]
 @click.argument("events", metavar="EVENT...", nargs=-1, required=True)
 @http_option
 @click.option("--json", "as_json", is_flag=True, help="Print each message as a CloudEvent in JSON, one a line.")
-def command(events: tuple[str, ...], address: str, as_json: bool) -> None:
+def command(events: tuple[str, ...], address: Address, as_json: bool) -> None:
     """Watch what is emitted as any EVENT, as it is emitted, until interrupted. Nothing is stored for it.
 
     What is shown is published, not necessarily stored: duplicates are seen too.
@@ -56,13 +57,13 @@ def command(events: tuple[str, ...], address: str, as_json: bool) -> None:
         sys.exit(INTERRUPTED)
 
 
-def _watch(address: str, event: str, told: "queue.Queue[Told]") -> None:
+def _watch(address: Address, event: str, told: "queue.Queue[Told]") -> None:
     """Read one feed to its end."""
     try:
         with opened(address, "GET", path_of(event, "monitor"), b"", {}, timeout_s=SILENCE_S) as response:
             if response.status != http.client.OK:
                 problem = problem_of(Answer(response.status, {}, response.read()), address)
-                told.put((event, "end", f"error: {problem['detail']}"))
+                told.put((event, "end", f"error: {detail_of(problem)}"))
                 return
             told.put((event, "begin", f"watching {event}"))
             for kind, data in _server_sent_events(response):
@@ -72,7 +73,7 @@ def _watch(address: str, event: str, told: "queue.Queue[Told]") -> None:
                     case "gap":
                         told.put((event, kind, f"{event}: {json.loads(data)['detail']}"))
                     case "end":
-                        told.put((event, kind, f"error: {json.loads(data)['detail']}"))
+                        told.put((event, kind, f"error: {detail_of(json.loads(data))}"))
                         return
     except (DaemonUnreachableError, ValueError, KeyError) as error:
         told.put((event, "end", f"error: {error}"))

@@ -12,6 +12,8 @@ from walnatsd.config.settings import Config
 
 PREFIX = "WALNATSD_"
 _ON = frozenset({"true", "1", "yes", "on"})
+_OF_CALLERS = frozenset({"WALNATSD_TOKEN"})
+"""Read by the commands that talk to a daemon, and by the clients; the daemon may run in the same environment."""
 _DECLARATIONS = frozenset({"events", "actors", "clocks"})
 
 
@@ -24,7 +26,7 @@ def overlay(data: dict[str, Any], environ: Mapping[str, str]) -> tuple[dict[Loca
     origins: dict[Location, str] = {}
     warnings = []
     for variable in sorted(environ):
-        if not variable.startswith(PREFIX):
+        if not variable.startswith(PREFIX) or variable in _OF_CALLERS:
             continue
         location = tuple(variable.removeprefix(PREFIX).lower().split("__"))
         annotation = _annotation_at(location)

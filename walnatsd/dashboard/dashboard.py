@@ -25,6 +25,7 @@ from walnatsd.payload.cloudevents import content_type
 from walnatsd.servers.http_monitor import show
 from walnatsd.servers.office import Office
 from walnatsd.servers.operations import number_in_path
+from walnatsd.servers.tokens import HAS_ITS_OWN_DOOR, TOKENS
 
 LETTERS_PER_PAGE = 25
 REPLAYING_S = 20.0
@@ -38,14 +39,17 @@ def add_dashboard(app: web.Application, office: Office, access: Access | None) -
     """Add the pages to the application of the administration address; without access, everybody may see them."""
     sessions = Sessions(access, time.monotonic)
     pages = web.Application(middlewares=[door.door(sessions)])
+    pages[HAS_ITS_OWN_DOOR] = True
     pages.on_response_prepare.append(door.add_headers)
     _Dashboard(office, sessions).add_to(pages)
 
     async def enter(_request: web.Request) -> web.Response:
         return web.Response(status=303, headers={"Location": f"{ROOT}/"})
 
-    app.router.add_get("/", enter)
-    app.router.add_get(ROOT, enter)
+    for path in ("/", ROOT):
+        entrance = app.router.add_get(path, enter)
+        if TOKENS in app:
+            app[TOKENS].note(entrance, "enter-dashboard")
     app.add_subapp(ROOT, pages)
 
 

@@ -9,10 +9,10 @@ from walnatsd.servers.admin_operations import LIVEZ, METRICS, READYZ, SCHEMAS
 from walnatsd.servers.administration import add_administration
 from walnatsd.servers.answers import json_answer
 from walnatsd.servers.dead_letters import add_dead_letters
-from walnatsd.servers.door import Guard, door
+from walnatsd.servers.door import Guard, application
 from walnatsd.servers.office import Office
 from walnatsd.servers.openapi import serve_description
-from walnatsd.servers.operations import ACCESS, serve
+from walnatsd.servers.operations import serve
 from walnatsd.servers.spool import add_spool
 
 
@@ -42,9 +42,7 @@ def monitoring_app(
     async def show_metrics(_request: web.Request) -> web.Response:
         return web.Response(body=metrics.render(), headers={"Content-Type": CONTENT_TYPE})
 
-    app = web.Application(middlewares=[door(guard)])
-    if access is not None:
-        app[ACCESS] = access
+    app = application(guard, access)
     serve(app, LIVEZ, livez)
     serve(app, READYZ, readyz)
     serve(app, METRICS, show_metrics)

@@ -1,4 +1,4 @@
-"""The door of the HTTP addresses: who may come in from a browser, and every error as problem details.
+"""The door of the HTTP addresses: who may come in from a browser, with which token, and every error as problem details.
 
 A page of another site can make a browser on this machine send requests here: under a name of its own that it points to
 127.0.0.1 (DNS rebinding; `Host` tells), or straight across sites (`Origin` tells). Contract, section 4.
@@ -9,30 +9,41 @@ from functools import lru_cache
 from urllib.parse import urlsplit
 
 import orjson
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.typedefs import Middleware
 
+from walnatsd.api.access import Access
 from walnatsd.api.errors import TABLE, problem
 from walnatsd.config.listen import Tcp, parse_address
 from walnatsd.model.refusal import Reason, Refusal
-
-_CHALLENGES = {
-    Reason.TOKEN: 'Bearer realm="walnatsd"',
-    Reason.SCOPE: 'Bearer realm="walnatsd", error="insufficient_scope"',
-}
-"""RFC 6750, section 3."""
+from walnatsd.servers.tokens import CHALLENGES, TOKENS, Tokens
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def door(guard: "Guard | None") -> Middleware:
-    """Make the door of an address; without a guard, everybody may come in."""
+def application(guard: "Guard | None", access: Access | None, **options: int) -> web.Application:
+    """Make the empty application of an address behind its door.
 
+    Args:
+        guard: Which browsers may come in; None: all.
+        access: Which tokens open what; None: nobody is asked for one.
+        options: Of `web.Application`.
+    """
+    tokens = Tokens(access) if access is not None else None
+    app = web.Application(middlewares=[_door(guard, tokens)], **options)  # type: ignore[arg-type]
+    if tokens is not None:
+        app[TOKENS] = tokens
+    return app
+
+
+def _door(guard: "Guard | None", tokens: Tokens | None) -> Middleware:
     @web.middleware
     async def come_in(request: web.Request, handler: _Handler) -> web.StreamResponse:
         try:
             if guard is not None:
                 guard.check(request.headers.getall("Host", []), request.headers.getall("Origin", []))
+            if tokens is not None:
+                tokens.check(request)
             return await handler(request)
         except Refusal as refusal:
             return refused(refusal)
@@ -54,8 +65,8 @@ def refused(refusal: Refusal, headers: dict[str, str] | None = None) -> web.Resp
         content_type="application/problem+json",
         headers=headers,
     )
-    if (challenge := _CHALLENGES.get(refusal.reason)) is not None:
-        response.headers["WWW-Authenticate"] = challenge
+    if (challenge := CHALLENGES.get(refusal.reason)) is not None:
+        response.headers[hdrs.WWW_AUTHENTICATE] = challenge
     if refusal.retry_after_s is not None:
         response.headers["Retry-After"] = str(max(1, round(refusal.retry_after_s)))
     return response

@@ -14,14 +14,15 @@ from walnatsd.model.refusal import Reason, Refusal
 from walnatsd.payload.cloudevents import PREFIX, encoded, in_ascii
 from walnatsd.payload.event_json import BATCH_TYPE, STRUCTURED_TYPE, parse, take_apart
 from walnatsd.servers.answers import json_answer
-from walnatsd.servers.door import Guard, door
+from walnatsd.servers.door import Guard, application
 from walnatsd.servers.http_monitor import show
 from walnatsd.servers.http_operations import EMIT, EMIT_BATCH, LARGEST_SEQUENCE, MONITOR, REQUEST, SCHEMAS
 from walnatsd.servers.openapi import serve_description
-from walnatsd.servers.operations import ACCESS, holding, serve
+from walnatsd.servers.operations import serve
 from walnatsd.servers.presence import while_connected
 from walnatsd.servers.scheduled import serve_scheduled
 from walnatsd.servers.times import read_duration, read_instant
+from walnatsd.servers.tokens import holding
 
 MAX_BODY_BYTES = 64 << 20
 """The server's own limit; NATS' max_payload is usually far below and gives the better error."""
@@ -46,7 +47,7 @@ def http_app(events: Events, guard: Guard, access: Access | None, *, source: str
 
     async def monitor(request: web.Request) -> web.StreamResponse:
         async with events.monitor([request.match_info["event"]]) as watcher:
-            with holding(request, MONITOR, watcher.end):
+            with holding(request, watcher.end):
                 return await show(request, watcher, source=source)
 
     async def emit_batch(request: web.Request) -> web.Response:
@@ -55,9 +56,7 @@ def http_app(events: Events, guard: Guard, access: Access | None, *, source: str
         answered = [item if isinstance(item, Refusal) else next(results) for item in items]
         return json_answer({"items": [_item_json(each) for each in answered]})
 
-    app = web.Application(middlewares=[door(guard)], client_max_size=MAX_BODY_BYTES)
-    if access is not None:
-        app[ACCESS] = access
+    app = application(guard, access, client_max_size=MAX_BODY_BYTES)
     serve(app, EMIT, emit)
     serve(app, EMIT_BATCH, emit_batch)
     serve(app, REQUEST, call)

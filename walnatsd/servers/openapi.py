@@ -11,7 +11,8 @@ from walnatsd import __version__
 from walnatsd.api.access import needed_for
 from walnatsd.api.errors import TABLE
 from walnatsd.model.refusal import Reason
-from walnatsd.servers.operations import ACCESS, OPERATIONS, Answer, Operation, Parameter, Schema, serve
+from walnatsd.servers.operations import OPERATIONS, Answer, Operation, Parameter, Schema, serve
+from walnatsd.servers.tokens import TOKENS
 
 _ALWAYS = (Reason.HOST, Reason.ORIGIN, Reason.INVALID_HEADER, Reason.INVALID_REQUEST)
 """Why every call can be refused: the door, and bytes that are no good HTTP."""
@@ -50,7 +51,7 @@ def describe(app: web.Application, title: str, schemas: Mapping[str, Schema]) ->
     """Describe what an application serves."""
     paths: dict[str, dict[str, Any]] = {}
     operations: list[Operation] = app[OPERATIONS]
-    asks_for_token = ACCESS in app
+    asks_for_token = TOKENS in app
     for operation in operations:
         described = _operation(operation, asks_for_token=asks_for_token)
         paths.setdefault(operation.path, {})[operation.method.lower()] = described

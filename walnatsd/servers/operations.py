@@ -3,20 +3,19 @@
 `serve` is the only way to add a path, so nothing is served that `/openapi.json` does not describe.
 """
 
-import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from aiohttp import hdrs, web
+from aiohttp import web
 from pydantic import TypeAdapter
 
-from walnatsd.api.access import Access, Scopes, needed_for
 from walnatsd.api.pages import DEFAULT_LIMIT, MAX_LIMIT
 from walnatsd.model.names import MAX_NAME_LENGTH, ActorName, EventName
 from walnatsd.model.number import read_number
 from walnatsd.model.refusal import Reason, Refusal
 from walnatsd.model.units import PositiveDuration
+from walnatsd.servers.tokens import TOKENS
 
 Schema = Mapping[str, Any]
 """A JSON Schema."""
@@ -110,12 +109,10 @@ class Operation:
 
 OPERATIONS = web.AppKey("OPERATIONS", list[Operation])
 """What an application serves."""
-ACCESS = web.AppKey("ACCESS", Access)
-"""Who may call; not there where nobody is asked for a token."""
 
 
 def serve(app: web.Application, operation: Operation, handler: Handler) -> None:
-    """Have a handler answer the calls of an operation, if the token of the call opens it."""
+    """Have a handler answer the calls of an operation."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
         try:
@@ -126,34 +123,17 @@ def serve(app: web.Application, operation: Operation, handler: Handler) -> None:
                 refusal.uid = refusal.uid or operation.uid_in(request)
             raise
 
-    needed, access = needed_for(operation.name), app.get(ACCESS)
-    answering = _asking_for_token(handle, access, needed) if access is not None and needed else handle
     path = operation.path
     for parameter in operation.parameters:
         if parameter.where == "path":
             path = path.replace(_PLACE % parameter.name, _SEGMENT % parameter.name)
-    app.router.add_route(operation.method, path, answering)
+    routes = [app.router.add_route(operation.method, path, handle)]
     if operation.for_probes:
-        app.router.add_head(path, answering)
+        routes.append(app.router.add_head(path, handle))
+    if (tokens := app.get(TOKENS)) is not None:
+        for route in routes:
+            tokens.note(route, operation.name)
     app.setdefault(OPERATIONS, []).append(operation)
-
-
-def _asking_for_token(handler: Handler, access: Access, needed: Scopes) -> Handler:
-    async def answer(request: web.Request) -> web.StreamResponse:
-        access.check(request.headers.get(hdrs.AUTHORIZATION), needed)
-        return await handler(request)
-
-    return answer
-
-
-def holding(
-    request: web.Request, operation: Operation, end: Callable[[Refusal], None]
-) -> contextlib.AbstractContextManager[None]:
-    """See, while the body runs, that the caller still may; `end` is called where a reload takes that away."""
-    access = request.app.get(ACCESS)
-    if access is None:
-        return contextlib.nullcontext()
-    return access.holding(request.headers.get(hdrs.AUTHORIZATION), needed_for(operation.name), end)
 
 
 def number_in_path(request: web.Request, name: str, what: str) -> int:
