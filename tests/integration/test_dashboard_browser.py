@@ -49,7 +49,9 @@ async def test_an_operator_finds_why_an_actor_fails_mends_it_and_replays(nats, r
         await page.goto(f"http://{sidecar.admin}/")  # the address alone leads there
 
         attention = page.get_by_role("region", name="Needs attention")
-        await expect(attention).to_contain_text("3 of 3 attempts of the last minute failed")
+        await expect(attention).to_contain_text(
+            "3 of 3 attempts of the last minute failed; the last one: 422: no such parcel"
+        )
         row = page.get_by_role("row").filter(has=page.get_by_role("rowheader", name="print"))
         await expect(row).to_contain_text("422: no such parcel")
         await expect(row).to_contain_text("100 %")

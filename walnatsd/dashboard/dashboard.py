@@ -290,14 +290,11 @@ def _worries(actors: list[ActorGlance], events: list[EventGlance]) -> Any:
     for glance in actors:
         link = address("actors", glance.actor.event, glance.actor.name)
         who = f"{glance.actor.name} of {glance.actor.event}"
+        total = sum(glance.attempts.outcomes.values())
         if glance.state != "open":
-            yield link, who, f"stands still: {glance.state}"
+            yield link, who, f"stands still: {glance.state}{_why(glance)}"
         elif glance.failed:
-            yield (
-                link,
-                who,
-                f"{glance.failed} of {sum(glance.attempts.outcomes.values())} attempts of the last minute failed",
-            )
+            yield link, who, f"{glance.failed} of {total} attempts of the last minute failed{_why(glance)}"
         if glance.dead_letters:
             yield _letters_of(glance.actor.event, glance.actor.name), who, f"dead letters: {glance.dead_letters}"
         for drift in glance.drift:
@@ -310,6 +307,13 @@ def _worries(actors: list[ActorGlance], events: list[EventGlance]) -> Any:
             yield link, who, f"consumers that nobody serves hold messages back: {', '.join(event.orphans)}"
         for drift in event.drift:
             yield link, who, f"is not as it is declared: {drift}"
+
+
+def _why(glance: ActorGlance) -> str:
+    """Say what the last trouble was, where there was one in the last minute."""
+    return (
+        f"; the last one: {glance.here.trouble.outcome.reason[:200]}" if glance.failed and glance.here.trouble else ""
+    )
 
 
 def _sequence(request: web.Request) -> int:
