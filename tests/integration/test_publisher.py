@@ -8,7 +8,7 @@ import pytest
 from support.broker import broker
 from walnatsd.broker import publisher
 from walnatsd.broker.own_streams import register_work_stream
-from walnatsd.broker.publisher import Publisher
+from walnatsd.broker.publisher import PubAck, Publisher
 from walnatsd.broker.schedules import Schedules
 from walnatsd.broker.wire import Frame
 from walnatsd.model.refusal import Reason, Refusal
@@ -67,7 +67,8 @@ async def test_who_waits_for_a_first_try_hears_whether_there_is_more_to_do(nats)
         assert good is not None
         assert wrong is not None
         assert lost is not None
-        assert await asyncio.gather(good.is_stored(), wrong.is_stored(), lost.is_stored()) == [True, False, False]
+        acks = await asyncio.gather(good.ack(), wrong.ack(), lost.ack())
+        assert acks == [PubAck("counts", 1, duplicate=False), None, None]
         assert (await publisher_.publish("counts", b"1", HEADER, budget_s=15, begun=good)).sequence == 1
 
 

@@ -15,10 +15,8 @@ from nats.aio.client import PING_PROTO
 from nats.aio.client import Client as NatsClient
 
 from walnatsd.broker.errors import NotConnectedError
-from walnatsd.broker.wire import Frame
+from walnatsd.broker.parser import FrameParser, Sink
 from walnatsd.config.certificates import Certificates
-
-Sink = Callable[[Frame], None]
 
 
 class Client(NatsClient):
@@ -30,6 +28,7 @@ class Client(NatsClient):
         self._certificates = certificates
         self._on_loss = on_loss
         self._sinks: dict[int, Sink] = {}
+        self._ps = FrameParser(self, self._sinks)
         self._sink_failure: Callable[[Exception], None] | None = None
         self._flushed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._flushed.set_result(None)
@@ -169,14 +168,8 @@ class Client(NatsClient):
         """Say who is told of an exception in a sink; it would end the read loop."""
         self._sink_failure = callback
 
-    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: Any) -> None:
-        sink = self._sinks.get(sid)
-        if sink is None:
-            await super()._process_msg(sid, subject, reply, data, headers)
-            return
-        try:
-            sink(Frame(subject.decode(), reply.decode(), data, headers or b""))
-        except Exception as error:
-            if self._sink_failure is None:
-                raise
-            self._sink_failure(error)
+    def fail_sink(self, error: Exception) -> None:
+        """Tell of what a sink raised; raises it where nobody wants to know."""
+        if self._sink_failure is None:
+            raise error
+        self._sink_failure(error)

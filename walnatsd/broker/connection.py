@@ -125,9 +125,11 @@ class Connection:
         Raises:
             NotConnectedError: Nothing was sent.
         """
+        if not self._connected.is_set():
+            raise NotConnectedError("NATS is not connected")
         reply, future = self._replies.expect(timeout_s)
         try:
-            self.publish(subject, payload, reply=reply, head=head)
+            self._client.send(publish_frame(subject, reply, head, payload))
         except NotConnectedError:
             future.cancel()
             raise

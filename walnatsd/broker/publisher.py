@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -28,8 +29,7 @@ _IN_PROCESS = frozenset({10158, 10164})
 becomes of it decides, so it is tried again."""
 
 
-@dataclass(frozen=True, slots=True)
-class PubAck:
+class PubAck(NamedTuple):  # as cheap as can be, and so is what else is made for each emit
     """JetStream's word that a message is stored."""
 
     stream: str
@@ -70,21 +70,20 @@ class Room:
             )
 
 
-@dataclass(frozen=True, slots=True)
-class Begun:
+class Begun(NamedTuple):
     """A message whose first try is under way."""
 
     reply: asyncio.Future[Frame]
     deadline: float
     """When to give up, by the loop's clock."""
 
-    async def is_stored(self) -> bool:
-        """Wait for the answer; False where it was no word that the message is stored, so that `publish` takes longer."""
+    async def ack(self) -> PubAck | None:
+        """Wait for the answer; None where it is no word that the message is stored, so that there is more for `publish` to do."""
         try:
-            frame = await self.reply
+            word = _word_in(await self.reply)
         except BrokerError:
-            return False
-        return b'"error"' not in frame.payload
+            return None
+        return word if isinstance(word, PubAck) else None
 
 
 Admission = Callable[[bool], Awaitable[None]]
@@ -199,7 +198,7 @@ class Publisher:
                 refusal.maybe_stored |= maybe_stored  # an earlier try may have been what stored it
                 raise
             else:
-                return replace(ack, retried=True) if maybe_stored else ack
+                return ack._replace(retried=True) if maybe_stored else ack
             await self._pause(min(pause_s * (0.5 + self._draw()), max(0.0, deadline - loop.time())))
             pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
 
@@ -252,25 +251,36 @@ class Publisher:
 
 def _head_of(header: Mapping[str, str]) -> bytes:
     # nats-server 2.10 looks for the name anywhere in the block, and gives up where it finds it inside something else
+    if next(iter(header)) == headers.MESSAGE_ID:
+        return head_of(header)
     return head_of({headers.MESSAGE_ID: header[headers.MESSAGE_ID]} | dict(header))
 
 
-def _read(frame: Frame, uid: str) -> PubAck:
+def _word_in(frame: Frame) -> PubAck | dict[str, Any]:
+    """Read JetStream's word: that the message is stored, or the error.
+
+    Raises:
+        NoReplyError: It was not JetStream. Whoever subscribes to a subject can answer what comes there.
+    """
     try:
         answer = orjson.loads(frame.payload)
         error = answer.get("error")
         if not error:
-            return PubAck(answer["stream"], answer["seq"], answer.get("duplicate", False))
-    except (
-        ValueError,
-        TypeError,
-        AttributeError,
-        KeyError,
-    ):  # whoever subscribes to a subject can answer what comes there
-        raise NoReplyError(
-            "somebody else answered in place of JetStream, who subscribes to the subject as well"
-        ) from None
-    raise _translate(error, uid)
+            stream, sequence = answer["stream"], answer["seq"]
+            if isinstance(stream, str) and isinstance(sequence, int):
+                return PubAck(stream, sequence, answer.get("duplicate") is True)
+        elif isinstance(error, dict):
+            return error
+    except (ValueError, AttributeError, KeyError):
+        pass
+    raise NoReplyError("somebody else answered in place of JetStream, who subscribes to the subject as well")
+
+
+def _read(frame: Frame, uid: str) -> PubAck:
+    word = _word_in(frame)
+    if isinstance(word, PubAck):
+        return word
+    raise _translate(word, uid)
 
 
 def _unconfirmed(why: str, uid: str, *, maybe_stored: bool) -> Refusal:

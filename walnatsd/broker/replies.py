@@ -7,10 +7,11 @@ from walnatsd.broker.errors import BrokerError, NoReplyError, NoRespondersError
 from walnatsd.broker.wire import Frame
 
 SWEEP_INTERVAL_S = 0.25
+_NOBODY = (None, 0.0)
 
 
 class Replies:
-    """Futures by token. One sweep looks for late ones, so a request costs no timer of its own."""
+    """Futures by reply subject. One sweep looks for late ones, so a request costs no timer of its own."""
 
     def __init__(self, inbox: str) -> None:
         self._prefix = inbox + "."
@@ -33,17 +34,17 @@ class Replies:
 
         The future raises NoReplyError and NoRespondersError.
         """
-        token = str(next(self._tokens))
+        subject = f"{self._prefix}{next(self._tokens)}"
         future: asyncio.Future[Frame] = self._loop.create_future()
-        self._waiting[token] = (future, self._loop.time() + timeout_s)
-        return self._prefix + token, future
+        self._waiting[subject] = (future, self._loop.time() + timeout_s)
+        return subject, future
 
     def receive(self, frame: Frame) -> None:
         """Hand a reply to who waits for it."""
-        future, _ = self._waiting.pop(frame.subject[len(self._prefix) :], (None, 0.0))
+        future, _ = self._waiting.pop(frame.subject, _NOBODY)
         if future is None or future.done():
             return
-        if frame.status == 503:
+        if frame.head and frame.status == 503:
             _fail(future, NoRespondersError("nobody answers there: JetStream or the stream is not available"))
         else:
             future.set_result(frame)
@@ -60,9 +61,9 @@ class Replies:
         while True:
             await asyncio.sleep(SWEEP_INTERVAL_S)
             now = self._loop.time()
-            late = [token for token, (_, deadline) in self._waiting.items() if deadline <= now]
-            for token in late:
-                future, _ = self._waiting.pop(token)
+            late = [subject for subject, (_, deadline) in self._waiting.items() if deadline <= now]
+            for subject in late:
+                future, _ = self._waiting.pop(subject)
                 if not future.done():
                     _fail(future, NoReplyError("NATS did not answer in time"))
 

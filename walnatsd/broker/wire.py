@@ -57,7 +57,7 @@ def head_of(headers: Mapping[str, str]) -> bytes:
     if not headers:
         return b""
     lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-    return b"NATS/1.0\r\n" + lines.encode() + b"\r\n"
+    return f"NATS/1.0\r\n{lines}\r\n".encode()
 
 
 def publish_frame(subject: str, reply: str, head: bytes, payload: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from walnatsd.config.settings import Emit as Settings
 from walnatsd.emit.outbox import Outbox
 from walnatsd.emit.outgoing import Outgoing
 from walnatsd.emit.request import EmitRequest, Receipt, given_uid, stored_headers, uid_of, with_encoded_attributes
-from walnatsd.emit.store import Store
+from walnatsd.emit.store import Store, receipt_of
 from walnatsd.emit.when import due_at
 from walnatsd.model.event import Codec, Event, Schema
 from walnatsd.model.refusal import Reason, Refusal, unknown_event
@@ -103,7 +104,7 @@ class Emitter:
         Raises:
             Refusal: It was not stored, or nobody knows (`maybe_stored`).
         """
-        return await self._end(self._begin(request, deadline_s))
+        return await self._end(self._begin(request, deadline_s, time.perf_counter()))
 
     async def emit_all(
         self, requests: Sequence[EmitRequest], *, deadline_s: float | None = None
@@ -113,41 +114,54 @@ class Emitter:
         What can leave at once does so before anything is waited for, and costs no task of its own unless it has to be sent
         again: then none waits for the pauses of the others.
         """
-        emits = [self._begin(request, deadline_s) for request in requests]
-        ended: dict[int, Receipt | Refusal] = {}
+        started = time.perf_counter()
+        emits = [self._begin(request, deadline_s, started) for request in requests]
+        results: dict[int, Receipt | Refusal] = {}
+        counted: Counter[tuple[str, str]] = Counter()
         try:
             async with asyncio.TaskGroup() as tasks:
 
                 def end_later(emit: _Emit) -> asyncio.Task[Receipt | Refusal]:
                     return tasks.create_task(self._try_end(emit), name=f"emit/{emit.label}")
 
-                later = {id(emit): end_later(emit) for emit in emits if not emit.has_left}
-                for emit in emits:
-                    if emit.begun is not None and not await emit.begun.is_stored():
-                        later[id(emit)] = end_later(emit)
-                    elif emit.has_left:
-                        ended[id(emit)] = await self._try_end(emit)
-                ended |= {key: await task for key, task in later.items()}
+                later = {place: end_later(emit) for place, emit in enumerate(emits) if not emit.has_left}
+                for place, emit in enumerate(emits):
+                    if emit.begun is not None:
+                        if (ack := await emit.begun.ack()) is None:
+                            later[place] = end_later(emit)
+                            continue
+                        assert emit.outgoing is not None
+                        results[place] = receipt = receipt_of(emit.outgoing, ack)
+                        outcome = _outcome_of(receipt)
+                        self._conclude(emit, outcome, receipt)
+                        counted[emit.label, outcome] += 1
+                    elif emit.refusal is not None:
+                        results[place] = await self._try_end(emit)
+                results |= {place: await task for place, task in later.items()}
         finally:
+            for (label, outcome), count in counted.items():
+                self._count(label, outcome, started, count)
             for emit in emits:
                 if not emit.is_concluded:  # the caller has gone; a task that had not begun by then never will
                     self._give_up(emit)
-        return [ended[id(emit)] for emit in emits]
+        return [results[place] for place in range(len(emits))]
 
-    def _begin(self, request: EmitRequest, deadline_s: float | None) -> "_Emit":
+    def _begin(self, request: EmitRequest, deadline_s: float | None, started: float) -> "_Emit":
         """Check a request, and send it where nothing has to be waited for before."""
         event = self._find_event(request.event)
         budget_s = self._settings.timeout if deadline_s is None else min(deadline_s, self._settings.timeout)
-        emit = _Emit(event.name if event is not None else UNKNOWN, budget_s, time.perf_counter())
+        emit = _Emit(event.name if event is not None else UNKNOWN, budget_s, started)
         if self._tracing is not None:
             emit.trace = self._tracing.emit(emit.label, request.headers, request.trace_id, request.within)
         try:
+            if event is None:
+                raise unknown_event(request.event, uid=given_uid(request))
             outgoing = self._prepare(request, event, emit.trace)
             self._take_room(outgoing)
             emit.outgoing = outgoing
             if emit.trace is not None:
                 emit.trace.published()
-            emit.begun = self._store.begin(outgoing, budget_s=budget_s)
+            emit.begun = self._store.begin(outgoing, event, budget_s=budget_s)
         except Refusal as refusal:
             emit.refusal = refusal
         return emit
@@ -160,7 +174,10 @@ class Emitter:
             if emit.refusal is not None:
                 raise emit.refusal
             assert emit.outgoing is not None
-            receipt = await self._store.store(emit.outgoing, budget_s=emit.budget_s, begun=emit.begun)
+            if emit.begun is not None and (ack := await emit.begun.ack()) is not None:
+                receipt = receipt_of(emit.outgoing, ack)
+            else:
+                receipt = await self._store.store(emit.outgoing, budget_s=emit.budget_s, begun=emit.begun)
         except Refusal as refusal:
             outcome, result = refusal.reason, refusal
             raise
@@ -169,6 +186,7 @@ class Emitter:
             return receipt
         finally:
             self._conclude(emit, outcome, result)
+            self._count(emit.label, outcome, emit.started)
 
     async def _try_end(self, emit: "_Emit") -> Receipt | Refusal:
         try:
@@ -181,13 +199,13 @@ class Emitter:
         if emit.begun is not None:
             emit.begun.reply.cancel()
         self._conclude(emit, "cancelled")
+        self._count(emit.label, "cancelled", emit.started)
 
     def _conclude(self, emit: "_Emit", outcome: str, result: Receipt | Refusal | None = None) -> None:
+        """Give the room of an emit back, and end its span."""
         emit.is_concluded = True
         if emit.outgoing is not None:
             self._give_room_back(emit.outgoing)
-        self._metrics.emits(emit.label, outcome).inc()
-        self._metrics.emit_seconds(emit.label, outcome).observe(time.perf_counter() - emit.started)
         if emit.trace is not None:
             match result:
                 case Receipt():
@@ -197,19 +215,23 @@ class Emitter:
                 case None:
                     emit.trace.end(outcome, emit.outgoing.uid if emit.outgoing is not None else "")
 
-    def _prepare(self, request: EmitRequest, event: Event | None, trace: "EmitTrace | None") -> Outgoing:
+    def _count(self, label: str, outcome: str, started: float, count: int = 1) -> None:
+        """Count emits that were answered together."""
+        self._metrics.emits(label, outcome).inc(count)
+        self._metrics.emit_seconds(label, outcome).observe(time.perf_counter() - started, count)
+
+    def _prepare(self, request: EmitRequest, event: Event, trace: "EmitTrace | None") -> Outgoing:
         """Check a request and encode it: what comes out may be stored, now or later."""
-        if event is None:
-            raise unknown_event(request.event, uid=given_uid(request))
         request = with_encoded_attributes(request)
-        uid = uid_of(request)
+        given = given_uid(request)
+        uid = uid_of(request, given)
         header = stored_headers(request, uid)
         if trace is not None:
             trace.enter(header)
-        until = due_at(request, event, now=self._clock(), uid=uid)
+        until = due_at(request, event, now=self._clock(), uid=uid) if request.is_delayed else None
         self._see_that_it_fits(event, request, header, uid)
-        payload = self._codecs_for(event.codecs).encode(request.payload)
-        return Outgoing(event.name, payload, header, has_given_uid=given_uid(request) != "", due_at=until)
+        payload = self._codecs_for(event.codecs).encode(request.payload) if event.codecs else request.payload
+        return Outgoing(event.name, payload, header, given != "", until)
 
     def _see_that_it_fits(self, event: Event, request: EmitRequest, header: dict[str, str], uid: str) -> None:
         if event.payload_schema is None:

@@ -61,20 +61,13 @@ class Outbox:
         self._find_event = find_event
         self._clock = clock
 
-    def begin(self, outgoing: Outgoing, *, budget_s: float) -> Begun | None:
-        """Send a message without waiting where nothing has to be waited for before; `store` must follow.
-
-        Returns:
-            What `store` goes on with; None where nothing was sent.
-
-        Raises:
-            Refusal: TOO_LARGE; nothing was sent.
-        """
+    def begin(self, outgoing: Outgoing, event: Event, *, budget_s: float) -> Begun | None:
+        """Send an emit of a declared event without waiting, as `Store.begin`; not where others wait in the spool."""
         if self._spool.holds(outgoing.event):
             return None
         if _not_for_later_because(outgoing):
-            return self._patient.begin(outgoing, budget_s=budget_s)
-        return self._brisk.begin(outgoing, budget_s=budget_s * NATS_SHARE)
+            return self._patient.begin(outgoing, event, budget_s=budget_s)
+        return self._brisk.begin(outgoing, event, budget_s=budget_s * NATS_SHARE)
 
     async def store(self, outgoing: Outgoing, *, budget_s: float, begun: Begun | None = None) -> Receipt:
         """Store a message.

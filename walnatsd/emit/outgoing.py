@@ -1,13 +1,12 @@
 """A message on its way out: what is left of an emit once everything has been checked."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from walnatsd.model import headers
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
+class Outgoing(NamedTuple):
     """A message that may be stored: checked, encoded, with all its headers. It needs neither caller nor declaration."""
 
     event: str

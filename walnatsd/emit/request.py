@@ -2,8 +2,8 @@
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 from walnatsd.model import headers
 from walnatsd.model.headers import check_emitted_header, check_header_value, check_uid
@@ -14,8 +14,10 @@ if TYPE_CHECKING:  # needs an extra
     from walnatsd.observe.tracing import RequestTrace
 
 
-@dataclass(frozen=True, slots=True)
-class EmitRequest:
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+
+
+class EmitRequest(NamedTuple):  # one is made for each emit, at a third of the price of a frozen dataclass
     """One message to store."""
 
     event: str
@@ -25,7 +27,7 @@ class EmitRequest:
     uid: str = ""
     """Empty where the caller gave none."""
     trace_id: str = ""
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = NO_HEADERS
     """ce-*, traceparent, tracestate and the caller's own."""
     delay_s: float | None = None
     """Hand it to actors after so many seconds; as the caller said it, so it may make no sense."""
@@ -43,8 +45,7 @@ class EmitRequest:
         return self.delay_s is not None or self.deliver_at is not None
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(NamedTuple):
     """What became of an emit."""
 
     uid: str
@@ -69,7 +70,7 @@ def with_encoded_attributes(request: EmitRequest) -> EmitRequest:
     Raises:
         Refusal: INVALID_HEADER.
     """
-    if not any(name[:3].lower() == PREFIX for name in request.headers):
+    if not request.headers or not any(name[:3].lower() == PREFIX for name in request.headers):
         return request
     attributes = dict(request.headers)
     for name, value in request.headers.items():
@@ -79,7 +80,7 @@ def with_encoded_attributes(request: EmitRequest) -> EmitRequest:
                 attributes[name] = encode_given(value)
             except ValueError as error:
                 raise Refusal(Reason.INVALID_HEADER, f"{name}: {error}", uid=request.uid) from None
-    return replace(request, headers=attributes)
+    return request._replace(headers=attributes)
 
 
 def given_uid(request: EmitRequest) -> str:
@@ -91,27 +92,26 @@ def given_uid(request: EmitRequest) -> str:
     return f"{source} {id_}" if source and id_ else ""
 
 
-def uid_of(request: EmitRequest) -> str:
-    """Give the uid of a request: the given one, else CloudEvents source and id, else a new unique one.
+def uid_of(request: EmitRequest, given: str) -> str:
+    """Give the uid of a request: the given one, else a new unique one.
 
     Raises:
         Refusal: INVALID_UID.
     """
-    uid = given_uid(request)
-    if not uid:
+    if not given:
         return secrets.token_hex(16)
     try:
-        return check_uid(uid)
+        return check_uid(given)
     except ValueError as error:
         made = "" if request.uid else ", made of ce-source and ce-id"
-        raise Refusal(Reason.INVALID_UID, f"{error}; this one is {uid[:300]!r}{made}") from None
+        raise Refusal(Reason.INVALID_UID, f"{error}; this one is {given[:300]!r}{made}") from None
 
 
 _CONTENT_TYPES = frozenset({"content-type", "ce-datacontenttype"})
 
 
 def stored_headers(request: EmitRequest, uid: str) -> dict[str, str]:
-    """Give the headers that a request is stored with.
+    """Give the headers that a request is stored with, the uid first.
 
     The content type of a CloudEvent stands in `ce-datacontenttype` too, as the CloudEvents NATS binding says.
 
@@ -119,16 +119,14 @@ def stored_headers(request: EmitRequest, uid: str) -> dict[str, str]:
         Refusal: INVALID_HEADER.
     """
     try:
-        for name, value in request.headers.items():
-            check_emitted_header(name, value)
-        check_header_value("Content-Type", request.content_type)
-        check_header_value("trace_id", request.trace_id)
+        _check_headers(request)
     except ValueError as error:
         raise Refusal(Reason.INVALID_HEADER, str(error), uid=uid) from None
-    stored = _own_headers(request, uid) if request.headers else {}
+    stored = {headers.MESSAGE_ID: uid}
+    if request.headers:
+        stored |= _own_headers(request, uid)
     if request.content_type:
         stored[headers.CONTENT_TYPE] = request.content_type
-    stored[headers.MESSAGE_ID] = uid
     if request.trace_id:
         stored[headers.TRACE_ID] = request.trace_id
     if request.expected_last_sequence is not None:
@@ -136,6 +134,16 @@ def stored_headers(request: EmitRequest, uid: str) -> dict[str, str]:
     if request.reply_to:
         stored |= {headers.REPLY: request.reply_to, headers.REPLY_ERRORS: "1"}
     return stored
+
+
+def _check_headers(request: EmitRequest) -> None:
+    if request.headers:
+        for name, value in request.headers.items():
+            check_emitted_header(name, value)
+    if request.content_type:
+        check_header_value("Content-Type", request.content_type)
+    if request.trace_id:
+        check_header_value("trace_id", request.trace_id)
 
 
 def _own_headers(request: EmitRequest, uid: str) -> dict[str, str]:

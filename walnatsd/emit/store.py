@@ -56,17 +56,17 @@ class Store:
         self._find_gate = find_gate
         self._clock = clock
 
-    def begin(self, outgoing: Outgoing, *, budget_s: float) -> Begun | None:
-        """Send an emit without waiting where nothing has to be waited for before; `store` must follow.
+    def begin(self, outgoing: Outgoing, event: Event, *, budget_s: float) -> Begun | None:
+        """Send an emit of a declared event without waiting, where nothing has to be waited for before.
 
         Returns:
-            What `store` goes on with; None where nothing was sent.
+            What is under way: its ack makes a receipt (`receipt_of`), and without one `store` goes on with it. None where
+            nothing was sent.
 
         Raises:
             Refusal: TOO_LARGE; nothing was sent.
         """
-        event = self._find_event(outgoing.event)
-        if outgoing.due_at is not None or event is None or event.min_actors or self._find_gate(event.name) is not None:
+        if outgoing.due_at is not None or event.min_actors or self._find_gate(event.name) is not None:
             return None
         return self._publisher.begin(
             event.name, outgoing.payload, outgoing.header, budget_s=budget_s, room=_room(event)
@@ -115,8 +115,7 @@ class Store:
             if (first := await self._first_try(outgoing, int(expected) + 1, deadline)) is None:
                 raise
             ack = first
-        # of a uid that is new, only our own retry can be the duplicate
-        return Receipt(outgoing.uid, ack.stream, ack.sequence, ack.duplicate and outgoing.has_given_uid, ack.retried)
+        return receipt_of(outgoing, ack)
 
     async def _first_try(self, outgoing: Outgoing, sequence: int, deadline: float) -> PubAck | None:
         """Find what a first try has stored; None where it is not there, or not any more.
@@ -184,6 +183,12 @@ class Store:
                 )
 
         return see
+
+
+def receipt_of(outgoing: Outgoing, ack: PubAck) -> Receipt:
+    """Tell what became of an emit that is stored."""
+    # of a uid that is new, only our own retry can be the duplicate
+    return Receipt(outgoing.uid, ack.stream, ack.sequence, ack.duplicate and outgoing.has_given_uid, ack.retried)
 
 
 def _room(event: Event) -> Room | None:

@@ -13,13 +13,11 @@ _FIRST_YEAR, _YEAR_10000 = -62_135_596_800.0, 253_402_300_800.0
 
 
 def due_at(request: EmitRequest, event: Event, *, now: float, uid: str) -> float | None:
-    """Give until when nobody may handle the message, in seconds since the epoch; None where it is for now.
+    """Give until when nobody may handle a delayed message, in seconds since the epoch; None where that is over.
 
     Raises:
         Refusal: INVALID_TIME; INVALID_REQUEST: an expected sequence can't be kept for later.
     """
-    if not request.is_delayed:
-        return None
     try:
         at = _instant(request, now)
         if request.expected_last_sequence is not None:

@@ -89,6 +89,8 @@ def check_text(value: str) -> str:
     Raises:
         ValueError: What is wrong with it: the end of a sentence.
     """
+    if value.isascii() and value.isprintable():
+        return value
     if _CONTROL.search(value):
         raise ValueError("holds a control character (CR, LF, NUL or the like)")
     try:

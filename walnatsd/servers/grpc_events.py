@@ -10,7 +10,7 @@ from walnatsd.api.declarations import read_event
 from walnatsd.api.events import Events
 from walnatsd.api.pages import DEFAULT_LIMIT, check_limit
 from walnatsd.broker.schedules import Scheduled
-from walnatsd.emit.request import EmitRequest, Receipt
+from walnatsd.emit.request import NO_HEADERS, EmitRequest, Receipt
 from walnatsd.model import trace_context
 from walnatsd.model.refusal import Refusal
 from walnatsd.servers.grpc_errors import refuse, status_of
@@ -36,7 +36,9 @@ class EventsServicer(events_pb2_grpc.EventsServicer):
             receipt = await self._events.emit(_read(request, _trace_of(context)), deadline_s=_time_left_s(context))
         except Refusal as refusal:
             await refuse(context, refusal)
-        return _response(receipt)
+        answer = events_pb2.EmitResponse()
+        _write_receipt(answer, receipt)
+        return answer
 
     async def EmitBatch(  # noqa: N802
         self, request: events_pb2.EmitBatchRequest, context: Context
@@ -48,7 +50,10 @@ class EventsServicer(events_pb2_grpc.EventsServicer):
             results = await self._events.emit_batch(requests, deadline_s=_time_left_s(context))
         except Refusal as refusal:
             await refuse(context, refusal)
-        return events_pb2.EmitBatchResponse(items=map(_result, results))
+        answer = events_pb2.EmitBatchResponse()
+        for result in results:
+            _write_result(answer.items.add(), result)
+        return answer
 
     async def Register(  # noqa: N802
         self, request: events_pb2.RegisterEventsRequest, context: Context
@@ -78,7 +83,9 @@ class EventsServicer(events_pb2_grpc.EventsServicer):
         """Store what arrives; one result per request, in order."""
         trace = _trace_of(context)
         async for result in self._events.emit_stream(_read(request, trace) async for request in requests):
-            yield _result(result)
+            answer = events_pb2.EmitResult()
+            _write_result(answer, result)
+            yield answer
 
     async def Call(self, request: events_pb2.CallRequest, context: Context) -> events_pb2.CallResponse:  # noqa: N802
         """Store one message and wait for the first answer."""
@@ -147,19 +154,20 @@ def _trace_of(context: Context) -> dict[str, str]:
 
 def _read(request: events_pb2.EmitRequest, trace: Mapping[str, str]) -> EmitRequest:
     """Read an emit; the trace context of the call is the message's, where that has none of its own."""
-    headers = dict(request.headers)
+    headers = dict(request.headers) if request.headers else NO_HEADERS
     if trace and not any(name.lower() in trace_context.NAMES for name in headers):
-        headers |= trace
-    return EmitRequest(
-        event=request.event,
-        payload=request.payload,
-        content_type=request.content_type,
-        uid=request.uid,
-        trace_id=request.trace_id,
-        headers=headers,
-        delay_s=duration_s(request.delay) if request.HasField("delay") else None,
-        deliver_at=instant_s(request.deliver_at) if request.HasField("deliver_at") else None,
-        expected_last_sequence=request.expected_last_sequence if request.HasField("expected_last_sequence") else None,
+        headers = {**headers, **trace}
+    when = request.WhichOneof("when")
+    return EmitRequest(  # by place, for this is done for each item of a batch
+        request.event,
+        request.payload,
+        request.content_type,
+        request.uid,
+        request.trace_id,
+        headers,
+        duration_s(request.delay) if when == "delay" else None,
+        instant_s(request.deliver_at) if when == "deliver_at" else None,
+        request.expected_last_sequence if request.HasField("expected_last_sequence") else None,
     )
 
 
@@ -169,18 +177,20 @@ def _scheduled(scheduled: Scheduled) -> events_pb2.Scheduled:
     return item
 
 
-def _response(receipt: Receipt) -> events_pb2.EmitResponse:
-    return events_pb2.EmitResponse(
-        uid=receipt.uid,
-        stream=receipt.stream,
-        sequence=receipt.sequence,
-        duplicate=receipt.duplicate,
-        scheduled=receipt.scheduled,
-        spooled=receipt.spooled,
-    )
-
-
-def _result(result: Receipt | Refusal) -> events_pb2.EmitResult:
+def _write_result(answer: events_pb2.EmitResult, result: Receipt | Refusal) -> None:
+    answer.uid = result.uid
     if isinstance(result, Refusal):
-        return events_pb2.EmitResult(uid=result.uid, error=status_of(result))
-    return events_pb2.EmitResult(uid=result.uid, ok=_response(result))
+        answer.error.CopyFrom(status_of(result))
+    else:
+        _write_receipt(answer.ok, result)
+
+
+def _write_receipt(answer: events_pb2.EmitResponse, receipt: Receipt) -> None:
+    """Write a receipt into its message, where most flags are as they are in a new one."""
+    answer.uid, answer.stream, answer.sequence = receipt.uid, receipt.stream, receipt.sequence
+    if receipt.duplicate:
+        answer.duplicate = True
+    if receipt.scheduled:
+        answer.scheduled = True
+    if receipt.spooled:
+        answer.spooled = True

@@ -1,0 +1,102 @@
+"""The nats library's parser, without its price per message.
+
+The library matches up to seven patterns against a buffer that it shortens in front again and again, and hands each message
+through a coroutine. What arrives here is mostly short and comes in crowds: PubAcks. So messages for who takes frames are cut
+out of what was read in one pass; all else (PING, INFO, errors, messages for the library's own subscriptions) is given to the
+library one whole operation at a time.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from nats.errors import ProtocolError
+from nats.protocol.parser import Parser
+
+from walnatsd.broker.wire import Frame
+
+Sink = Callable[[Frame], None]
+
+_END = b"\r\n"
+_MESSAGES = {b"MSG": 5, b"HMSG": 6}
+"""Words in the line of a message that wants an answer: `MSG subject sid [reply] size`, `HMSG subject sid [reply] head-size
+size`."""
+
+
+class FrameParser(Parser):
+    """Reads what the server sends, however it is split."""
+
+    def __init__(self, client: Any, sinks: Mapping[int, Sink]) -> None:
+        """Prepare to parse for a client.
+
+        Args:
+            client: The library's, with `fail_sink` for what a sink raises.
+            sinks: Who takes the frames of a subscription, by its id.
+        """
+        self._rest = bytearray()
+        self._whole = 0
+        super().__init__(client)
+        self._sinks = sinks
+
+    def reset(self) -> None:
+        """Forget what was read: it belongs to a connection that is gone."""
+        super().reset()
+        self._rest = bytearray()
+        """The beginning of an operation whose end was not read yet."""
+        self._whole = 0
+        """How long it will be; 0 where nobody knows yet."""
+
+    async def parse(self, data: bytes = b"") -> None:  # noqa: C901, PLR0912 - one pass without calls
+        """Take in what was read.
+
+        Raises:
+            ProtocolError: This is not the protocol of NATS.
+        """
+        rest = self._rest
+        if rest:
+            rest += data
+            if len(rest) < self._whole:  # a large message, which comes in many pieces
+                return
+            data = bytes(rest)
+            rest.clear()
+        self._whole = place = 0
+        sinks, find, size = self._sinks, data.find, len(data)
+        while place < size:
+            if (eol := find(_END, place)) < 0:
+                break
+            words = data[place:eol].split()
+            end = start = middle = eol + 2
+            sink, absent = None, 0
+            if words and words[0] in _MESSAGES:
+                try:
+                    middle += int(words[-2]) if words[0] == b"HMSG" else 0
+                    end = start + int(words[-1]) + 2
+                    sink = sinks.get(int(words[2]))
+                except (ValueError, IndexError):
+                    raise ProtocolError("nats: malformed MSG") from None
+                absent = _MESSAGES[words[0]] - len(words)
+                if not start <= middle <= end - 2 or absent not in (0, 1):
+                    raise ProtocolError("nats: malformed MSG")
+                if end > size:
+                    self._whole = end - place
+                    break
+            if sink is None:
+                await super().parse(data[place:end])
+                if self._rest is not rest:
+                    return  # the connection was given up meanwhile, and what is left belongs to it
+                if self.buf:
+                    raise ProtocolError("nats: unknown protocol")
+            else:
+                reply = b"" if absent else words[3]
+                try:  # whoever publishes can write into a subject what is no UTF-8
+                    sink(
+                        Frame(
+                            words[1].decode("utf-8", "replace"),
+                            reply.decode("utf-8", "replace"),
+                            data[middle : end - 2],
+                            data[start:middle],
+                        )
+                    )
+                except Exception as error:  # noqa: BLE001 - told to who asked for it; it would end the read loop
+                    self.nc.fail_sink(error)
+            place = end
+        rest += data[place:]
