@@ -72,7 +72,7 @@ from walnatsd.spool.spool import Spool, open_spool
 from walnatsd.webhook.session import webhook_session
 
 if TYPE_CHECKING:  # needs an extra
-    from walnatsd.observe.tracing import Tracing
+    from walnatsd.observe.spans import Tracing
 
 DELIVERIES_SHARE = 0.8
 """Share of `shutdown_timeout` for deliveries to finish. What follows (handing back, ingress, PubAcks, NATS, the embedded
@@ -121,6 +121,7 @@ async def running(  # noqa: PLR0915 - one text, so that the order is seen
         ListenError: An address can't be listened on.
         EmbeddedServerError: The embedded server can't be run.
         SpoolFileError: The file of the spool can't be used.
+        ObserveError: An option of tracing in the environment makes no sense.
     """
     config = loaded.config
     health, metrics, office = Health(), Metrics(), Office()

@@ -18,12 +18,13 @@ from walnatsd.config.load import Loaded
 from walnatsd.daemon import Daemon, running
 from walnatsd.model.refusal import Refusal
 from walnatsd.observe import logs
+from walnatsd.observe.errors import ObserveError
 from walnatsd.servers.sockets import ListenError
 from walnatsd.spool.errors import SpoolFileError
 
 FAILED = 1
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_EXPLAINED = (ListenError, EmbeddedServerError, SpoolFileError)
+_EXPLAINED = (ListenError, EmbeddedServerError, SpoolFileError, ObserveError)
 
 _log = structlog.get_logger("walnatsd")
 

@@ -21,7 +21,7 @@ from walnatsd.model.outcome import Outcome, Verdict
 from walnatsd.model.retry import AT_ONCE, Decision, Retry
 
 if TYPE_CHECKING:  # needs an extra
-    from walnatsd.observe.tracing import Tracing
+    from walnatsd.observe.spans import Tracing
 
 
 class Item(NamedTuple):

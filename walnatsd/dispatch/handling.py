@@ -29,7 +29,7 @@ from walnatsd.model.retry import AT_ONCE, Ack, DeadLetter, Decision, Pause, Retr
 from walnatsd.observe.metrics import Metrics
 
 if TYPE_CHECKING:  # needs an extra
-    from walnatsd.observe.tracing import DeliveryTrace
+    from walnatsd.observe.spans import DeliveryTrace
 
 PARK_OVER_S = 60.0
 """What must wait longer than this is parked: in the consumer it would count against `max_ack_pending`."""

@@ -13,7 +13,7 @@ from walnatsd.dispatch.slots import Slots
 from walnatsd.observe.metrics import Metrics
 
 if TYPE_CHECKING:  # needs an extra
-    from walnatsd.observe.tracing import Tracing
+    from walnatsd.observe.spans import Tracing
 
 
 @dataclass(frozen=True, slots=True)

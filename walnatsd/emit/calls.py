@@ -20,7 +20,7 @@ from walnatsd.observe.metrics import Metrics
 from walnatsd.payload.cloudevents import content_type
 
 if TYPE_CHECKING:  # needs an extra
-    from walnatsd.observe.tracing import Tracing
+    from walnatsd.observe.spans import Tracing
 
 DEFAULT_TIMEOUT_S = 4.0
 LONGEST_TIMEOUT_S = 3600.0

@@ -25,7 +25,7 @@ from walnatsd.model.refusal import Reason, Refusal
 from walnatsd.observe.metrics import Metrics
 
 if TYPE_CHECKING:  # needs an extra
-    from walnatsd.observe.tracing import Tracing
+    from walnatsd.observe.spans import Tracing
 
 AT_ONCE = 64
 """Messages in hand; with payloads of 1 MiB, NATS' own limit, the memory of so many is nothing to worry about."""

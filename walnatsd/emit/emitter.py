@@ -22,7 +22,7 @@ from walnatsd.payload.codecs import Codecs
 from walnatsd.payload.schemas import PayloadSchema, SchemaError
 
 if TYPE_CHECKING:  # needs an extra
-    from walnatsd.observe.tracing import EmitTrace, Tracing
+    from walnatsd.observe.spans import EmitTrace, Tracing
 
 MAX_BYTES_IN_FLIGHT = 256 << 20
 """Bounds the memory of emits that wait for JetStream, whatever their number."""

@@ -26,7 +26,7 @@ from walnatsd.spool.errors import DamageError, WriteError
 from walnatsd.spool.spool import Queue, Spool
 
 if TYPE_CHECKING:  # needs an extra
-    from walnatsd.observe.tracing import Tracing
+    from walnatsd.observe.spans import Tracing
 
 STORE_BUDGET_S = 10.0
 """How long storing is tried at a time: longer than a cluster needs to elect a leader."""

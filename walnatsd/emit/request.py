@@ -11,7 +11,7 @@ from walnatsd.model.refusal import Reason, Refusal
 from walnatsd.payload.cloudevents import PREFIX, encode_given, encoded
 
 if TYPE_CHECKING:  # needs an extra
-    from walnatsd.observe.tracing import RequestTrace
+    from walnatsd.observe.spans import RequestTrace
 
 
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})

@@ -16,6 +16,7 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
+from walnatsd.observe.errors import ObserveError
 from walnatsd.observe.metrics import Metrics
 
 SAY_AGAIN_S = 60.0
@@ -51,7 +52,7 @@ class SpanQueue(SpanProcessor):
             clock: Gives the time in seconds, for what is not said again too soon.
 
         Raises:
-            ValueError: An option is no whole number that makes sense.
+            ObserveError: An option is no whole number that makes sense.
         """
         self._exporter = exporter
         self._endpoint = endpoint
@@ -131,15 +132,7 @@ class SpanQueue(SpanProcessor):
         patience_s = min(within_s, HOPELESS_S) if self._failing else within_s
         self._stopping = True
         self._wake.set()
-        # a thread of its own waits, for one of the loop's would be waited for when the loop ends
-        ended, loop = asyncio.Event(), asyncio.get_running_loop()
-
-        def join() -> None:
-            self._thread.join(patience_s)
-            loop.call_soon_threadsafe(ended.set)
-
-        threading.Thread(target=join, name="spans/join", daemon=True).start()
-        await ended.wait()
+        await asyncio.to_thread(self._thread.join, patience_s)
         self._abandoned = True
         if self._thread.is_alive():
             left = len(self._queue)
@@ -191,5 +184,5 @@ def _whole(environ: Mapping[str, str], name: str, default: int) -> int:
     except ValueError:
         number = 0
     if number < 1:
-        raise ValueError(f"{name} is a whole number from 1, not {value!r}")
+        raise ObserveError(f"the environment variable {name} is a whole number from 1, not {value!r}")
     return number
