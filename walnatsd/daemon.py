@@ -135,7 +135,7 @@ async def running(  # noqa: PLR0915 - one text, so that the order is seen
     async with (
         service_manager(health, environ or {}),
         serve_web(
-            "admin", config.admin.listen, administration, tls=tls["admin"], stop_within_s=left.share_s
+            "admin", config.admin.listen, administration, metrics, tls=tls["admin"], stop_within_s=left.share_s
         ) as admin_at,
         _monitoring(config, health, metrics, left) as monitoring_at,
         _tracing(config, metrics, left) as tracing,
@@ -272,6 +272,7 @@ async def running(  # noqa: PLR0915 - one text, so that the order is seen
                 "http",
                 config.http.listen,
                 http_app(events, _guard(config.http), access, source=config.service.name),
+                metrics,
                 tls=tls["http"],
                 stop_within_s=left.share_s,
             ) as http_at,
@@ -387,7 +388,7 @@ async def _monitoring(config: Config, health: Health, metrics: Metrics, left: Co
         yield ""
         return
     app = monitoring_app(health, metrics)
-    async with serve_web("monitoring", config.monitoring.listen, app, stop_within_s=left.share_s) as address:
+    async with serve_web("monitoring", config.monitoring.listen, app, metrics, stop_within_s=left.share_s) as address:
         yield address
 
 

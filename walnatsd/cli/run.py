@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import functools
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable, Coroutine
@@ -23,6 +24,7 @@ from walnatsd.servers.sockets import ListenError
 from walnatsd.spool.errors import SpoolFileError
 
 FAILED = 1
+MAX_OPEN_FILES = 65_536
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _EXPLAINED = (ListenError, EmbeddedServerError, SpoolFileError, ObserveError)
 
@@ -40,6 +42,7 @@ def command(file: str | None, embedded: bool, burst: bool) -> None:
         environ["WALNATSD_NATS__EMBEDDED"] = "true"
     loaded = load_or_exit(file, environ)
     logs.set_up(loaded.config.log.level, loaded.config.log.format)
+    _raise_limit_of_open_files()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it can be followed, and when the loop has ended
     try:
         _loop_runner()(_run(loaded, burst=burst))
@@ -108,6 +111,15 @@ async def _drained(daemon: Daemon) -> None:
         so_far = forwarder.forwarded
         await forwarder.drained()
         await daemon.roster.drained()
+
+
+def _raise_limit_of_open_files() -> None:
+    """Take what the system allows: the usual limit of 1024 is one for programs that use select()."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):  # then it goes on with what there is
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _loop_runner() -> Callable[[Coroutine[Any, Any, None]], None]:

@@ -246,6 +246,13 @@ class Metrics:
         )
         self.nats_connected = Gauge("walnatsd_nats_connected", "1 while NATS is connected.", registry=registry)
         self.nats_reconnects = Counter("walnatsd_nats_reconnects", "Reconnects to NATS.", registry=registry)
+        self._connections_cut = Counter(
+            "walnatsd_connections_cut",
+            "HTTP connections that were broken off: too_many of them, or a caller that took too long to send its head or "
+            "body, or left its answer unread.",
+            ["address", "why"],
+            registry=registry,
+        )
         self._certificate_not_after = Gauge(
             "walnatsd_certificate_not_after_timestamp_seconds",
             "Until when the certificate in use is valid: of grpc, http, admin (as a server) and nats (as a client).",
@@ -259,6 +266,7 @@ class Metrics:
             registry=registry,
         )
         # labels() takes a lock and builds a key on every call; the children are looked up once
+        self.connections_cut: Callable[[str, str], Counter] = cache(self._connections_cut.labels)
         self.emits: Callable[[str, str], Counter] = cache(self._emits.labels)
         self.emit_seconds: Callable[[str, str], Histogram] = self._emit_seconds.labels
         self.calls: Callable[[str, str], Counter] = cache(self._calls.labels)

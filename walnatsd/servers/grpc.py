@@ -31,6 +31,15 @@ KEEPALIVE_TIMEOUT_S = 5.0
 """A client that is gone without a word is noticed by pings within the sum of the two."""
 CLIENT_PINGS_S = 5.0
 """How often a client may look for us in the same way; gRPC's own limit of 5 minutes would cut it off."""
+HANDSHAKE_TIMEOUT_S = 10.0
+"""How long a client may take to come through with TLS and HTTP/2; gRPC's own limit is two minutes."""
+IDLE_S = 1800.0
+"""A connection without a call is closed after this; a client makes another for its next call, unnoticed."""
+MAX_STREAMS = 10_000
+"""Calls at once on one connection; the client holds back what is above. As many as `emit.max_in_flight` has by default: a client
+may listen to a thousand actors beside."""
+MAX_METADATA_BYTES = 16 << 10
+"""Of one call, above which it is refused."""
 
 _SERVICES = (
     events_pb2.DESCRIPTOR.services_by_name["Events"].full_name,
@@ -78,6 +87,10 @@ def _options() -> list[tuple[str, int]]:
     return [
         ("grpc.so_reuseport", 0),  # two daemons on one port would take turns unnoticed
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.server_handshake_timeout_ms", round(HANDSHAKE_TIMEOUT_S * 1000)),
+        ("grpc.max_connection_idle_ms", round(IDLE_S * 1000)),
+        ("grpc.max_concurrent_streams", MAX_STREAMS),
+        ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
         ("grpc.keepalive_time_ms", round(KEEPALIVE_S * 1000)),
         ("grpc.keepalive_timeout_ms", round(KEEPALIVE_TIMEOUT_S * 1000)),
         ("grpc.http2.ping_timeout_ms", round(KEEPALIVE_TIMEOUT_S * 1000)),  # the line above alone leaves it at a minute

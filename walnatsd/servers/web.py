@@ -1,5 +1,6 @@
 """Serving an HTTP application on an address."""
 
+import asyncio
 import contextlib
 import logging
 import ssl
@@ -8,11 +9,10 @@ from collections.abc import AsyncIterator, Callable
 from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
-from walnatsd.api.errors import TABLE
 from walnatsd.config.certificates import Certificates
 from walnatsd.config.tls import load_tls
-from walnatsd.model.refusal import Reason, Refusal
-from walnatsd.servers.door import refused
+from walnatsd.observe.metrics import Metrics
+from walnatsd.servers.connections import Runner, Site
 from walnatsd.servers.sockets import bound_address, open_socket
 
 LEAST_S = 0.01
@@ -29,33 +29,6 @@ def _is_our_fault(record: logging.LogRecord) -> bool:
 _log.addFilter(_is_our_fault)
 
 
-class _Protocol(web.RequestHandler):
-    """Tells in problem details what is no good HTTP; aiohttp does it in plain text."""
-
-    __slots__ = ()
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """Answer what can't be parsed. Raises ConnectionError where an answer has begun already."""
-        plain = super().handle_error(request, status, exc, message)
-        if status != TABLE[Reason.INVALID_REQUEST].http:
-            return plain
-        why = " ".join((message or str(exc)).removeprefix("400, message:").split()).rstrip("^ ")
-        answer = refused(Refusal(Reason.INVALID_REQUEST, f"this is no good HTTP: {why[:500]}"))
-        answer.force_close()
-        return answer
-
-
-class _Server(web.Server):
-    def __call__(self) -> web.RequestHandler:
-        return _Protocol(self, loop=self._loop, **self._kwargs)
-
-
 def _front(certificates: Certificates) -> ssl.SSLContext:
     """Make the context that connections begin with; it hands each of them to that of the latest certificates."""
 
@@ -67,18 +40,12 @@ def _front(certificates: Certificates) -> ssl.SSLContext:
     return front
 
 
-class _Runner(web.AppRunner):
-    async def _make_server(self) -> web.Server:
-        plain = await super()._make_server()
-        options = plain._kwargs  # noqa: SLF001 - as the application made them
-        return _Server(plain.request_handler, request_factory=plain.request_factory, **options)
-
-
 @contextlib.asynccontextmanager
 async def serve_web(
     name: str,
     listen: str,
     app: web.Application,
+    metrics: Metrics,
     *,
     tls: Certificates | None = None,
     stop_within_s: Callable[[], float],
@@ -91,19 +58,23 @@ async def serve_web(
         ListenError: The address can't be listened on.
     """
     listening = open_socket(name, listen)
-    runner = _Runner(
+    runner = Runner(
         app,
+        lambda why: metrics.connections_cut(name, why).inc(),
         access_log=None,
         logger=_log,
         handle_signals=False,
         auto_decompress=False,  # it takes truncated gzip for complete
     )
     await runner.setup()
-    try:
-        await web.SockSite(runner, listening, ssl_context=None if tls is None else _front(tls)).start()
-        yield bound_address(listening)
-    finally:
-        # Not known when the runner is made; spent twice, on waiting and on cancelling; 0 would mean for ever.
-        runner._shutdown_timeout = max(stop_within_s() / 2, LEAST_S)  # noqa: SLF001
-        await runner.cleanup()
-        listening.close()
+    async with asyncio.TaskGroup() as tasks:
+        watch = tasks.create_task(runner.server.watch(), name=f"{name}/connections")
+        try:
+            await Site(runner, listening, ssl_context=None if tls is None else _front(tls)).start()
+            yield bound_address(listening)
+        finally:
+            # Not known when the runner is made; spent twice, on waiting and on cancelling; 0 would mean for ever.
+            runner._shutdown_timeout = max(stop_within_s() / 2, LEAST_S)  # noqa: SLF001
+            await runner.cleanup()
+            listening.close()
+            watch.cancel()
