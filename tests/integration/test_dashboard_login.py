@@ -10,6 +10,7 @@ from playwright.async_api import expect
 
 from support.access import bearer, guarded_text, token_of
 from support.browser import browser
+from support.certificates import Authority
 from support.daemon import Sidecar, process, running
 from support.waiting import until
 
@@ -164,6 +165,23 @@ async def test_a_token_that_a_reload_takes_away_ends_its_sessions_and_feeds(nats
                     return response.status == 303
 
             await until(is_out)
+
+
+async def test_over_tls_the_cookies_never_go_without_it(nats, tmp_path) -> None:
+    authority = Authority(tmp_path)
+    tls = {"tls": authority.pair("server").options()}
+    async with running(guarded_text(nats.url, tmp_path, admin=tls), file=str(tmp_path / "walnatsd.yaml")) as sidecar:
+        address = f"https://{sidecar.admin}"
+        connector = aiohttp.TCPConnector(ssl=authority.client())
+        jar = aiohttp.CookieJar(unsafe=True)
+        async with aiohttp.ClientSession(
+            f"{address}/dashboard/", connector=connector, cookie_jar=jar, headers={"Origin": address}
+        ) as session:
+            assert (await log_in(session, token_of("admin")))[0] == 303
+            assert len(jar) == 2
+            assert all(cookie["secure"] for cookie in jar)
+            async with session.get("", allow_redirects=False) as response:
+                assert response.status == 200
 
 
 @pytest.mark.needs_program("chromium")

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -285,8 +285,8 @@ class _Dashboard:
         return handle
 
 
-def _worries(actors: list[ActorGlance], events: list[EventGlance]) -> Any:
-    """Say what an operator should look at, with where to look; what stands still first."""
+def _worries(actors: list[ActorGlance], events: list[EventGlance]) -> Iterator[tuple[str, str, str]]:
+    """Say what an operator should look at: the page, who it is, and what is wrong."""
     for glance in actors:
         link = address("actors", glance.actor.event, glance.actor.name)
         who = f"{glance.actor.name} of {glance.actor.event}"
