@@ -7,6 +7,7 @@
 # make format  put the code into its format
 # make lock    pin the dependencies anew: of development, of the image, of building it
 # make docs    write the generated parts of the documentation anew
+# make site    build the documentation as a site, in site/
 # make proto   generate the stubs of the contract anew
 
 PYTHON ?= python3
@@ -18,7 +19,7 @@ PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-
 
 NODE_PACKAGES := tests/node/node_modules/.package-lock.json
 
-.PHONY: setup demo test screenshots bench bench-quick check format lock docs proto clean
+.PHONY: setup demo test screenshots bench bench-quick check format lock docs site proto clean
 
 setup: $(READY) $(NODE_PACKAGES)
 
@@ -50,7 +51,10 @@ format: $(READY)
 	ruff check --fix .
 
 docs: $(READY)
-	python docs/generate/metrics_table.py
+	python docs/generate/pages.py
+
+site: $(READY)
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
 
 proto: $(READY)
 	proto/generate.sh .

@@ -1,8 +1,9 @@
-"""The code on the pages: Python that compiles and names only what there is, YAML that `walnatsd check` accepts."""
+"""The code on the pages: Python that compiles and names only what there is, YAML that `walnatsd check` accepts, commands that exist."""
 
 import ast
 import inspect
 import re
+import shlex
 import subprocess
 import textwrap
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import click
 import pytest
 import walnats
 import walnats.decorators
@@ -18,6 +20,7 @@ import yaml
 from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto, FileDescriptorSet
 
 import walnatsd_client
+from walnatsd.cli import main
 from walnatsd.config.load import load_text
 from walnatsd.config.settings import Config
 
@@ -102,3 +105,30 @@ def completed(content: dict[str, Any]) -> dict[str, Any]:
             named.add(part["event"])
             events.append({"name": part["event"]})
     return content | {"events": events}
+
+
+# ---- commands
+
+
+def commands() -> Iterator[Any]:
+    """The lines of shell code that call walnatsd."""
+    for parameter in blocks("sh"):
+        for line in parameter.values[0].replace("\\\n", " ").splitlines():
+            if line.lstrip().startswith("walnatsd "):
+                yield pytest.param(line.strip(), id=f"{parameter.id} {line.strip()[:60]}")
+
+
+@pytest.mark.parametrize("line", list(commands()))
+def test_a_command_exists_and_takes_these_options(line: str) -> None:
+    words = shlex.split(re.split(r"(?<!\S)(?:\||>|&&|;|<)(?!\S)", line)[0], comments=True)[1:]
+    command: click.Command = main
+    context = click.Context(main, info_name="walnatsd")
+    while isinstance(command, click.Group) and words and not words[0].startswith("-"):
+        below = command.get_command(context, words[0])
+        assert below is not None, f"there is no command {words[0]}"
+        command, words = below, words[1:]
+    if command is main:
+        assert words in (["--version"], ["--help"])
+        return
+    options = {option for each in command.params for option in (*each.opts, *each.secondary_opts)} | {"--help", "-h"}
+    assert {word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)} <= options
