@@ -20,6 +20,7 @@ from walnatsd_client._monitor import Feed, watching
 from walnatsd_client._proto import actors_pb2, actors_pb2_grpc, events_pb2, events_pb2_grpc
 from walnatsd_client._registrations import Registrations
 from walnatsd_client._request import request
+from walnatsd_client._token import token_or_default, with_token
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -77,10 +78,11 @@ class Registered:
 class Connection:
     """A connection to a sidecar, made by `connect`. May be used by any number of tasks at once."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
+    def __init__(self, channel: grpc.aio.Channel, token: str | None = None) -> None:
         self._channel = channel
-        self._events = events_pb2_grpc.EventsStub(channel)
-        self._actors = actors_pb2_grpc.ActorsStub(channel)
+        calling = with_token(channel, token)
+        self._events = events_pb2_grpc.EventsStub(calling)
+        self._actors = actors_pb2_grpc.ActorsStub(calling)
         self._registrations = Registrations(self.register)
         self._gathering = Gathering(channel, self._events)
 
@@ -309,16 +311,23 @@ class Connection:
 
 
 @asynccontextmanager
-async def connect(target: str = DEFAULT_TARGET) -> AsyncIterator[Connection]:
+async def connect(target: str = DEFAULT_TARGET, *, token: str | None = None) -> AsyncIterator[Connection]:
     """Open a connection to a sidecar.
 
     It is made on the first call and made again whenever it is lost, so the sidecar may start after its service.
 
     Args:
         target: Host and port, or a socket as `unix:/run/walnatsd/grpc.sock`.
+        token: One of the sidecar's `auth.tokens`, sent with every call. None: what the environment variable
+            `WALNATSD_TOKEN` holds, if it is set. Emitting needs the scope `emit`; registering actors, listening and
+            watching `act`.
+
+    Raises:
+        ValueError: The token has characters that can't be sent.
     """
+    token = token_or_default(token)
     async with grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS) as channel:
-        connection = Connection(channel)
+        connection = Connection(channel, token)
         try:
             yield connection
         finally:

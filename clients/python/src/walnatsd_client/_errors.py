@@ -102,7 +102,11 @@ class DeadLetterError(WalnatsdError):
 
 
 class AccessError(WalnatsdError):
-    """The sidecar doesn't allow the call."""
+    """The sidecar doesn't allow the call: it wants another token (`TOKEN`), or one of another scope (`SCOPE`)."""
+
+    def __str__(self) -> str:
+        """Say how to send one, too."""
+        return f"{super().__str__()}. Give it to connect(token=…), or set WALNATSD_TOKEN"
 
 
 class UnsupportedError(WalnatsdError):

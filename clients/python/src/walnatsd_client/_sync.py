@@ -23,6 +23,7 @@ from walnatsd_client._connection import (
     connect,
 )
 from walnatsd_client._event import Event, EventWithResponse
+from walnatsd_client._token import token_or_default
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -187,7 +188,7 @@ class _Background:
             await asyncio.wait(calls)  # they have lost their connection, and tell so
 
 
-def connect_sync(target: str = DEFAULT_TARGET) -> SyncConnection:
+def connect_sync(target: str = DEFAULT_TARGET, *, token: str | None = None) -> SyncConnection:
     """Give a connection to a sidecar for blocking code.
 
     ```python
@@ -200,5 +201,10 @@ def connect_sync(target: str = DEFAULT_TARGET) -> SyncConnection:
 
     Args:
         target: Host and port, or a socket as `unix:/run/walnatsd/grpc.sock`.
+        token: As of `connect`.
+
+    Raises:
+        ValueError: As of `connect`.
     """
-    return SyncConnection(lambda: connect(target))
+    token = token_or_default(token) or ""
+    return SyncConnection(lambda: connect(target, token=token))
