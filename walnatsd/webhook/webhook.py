@@ -4,7 +4,7 @@ import dataclasses
 import re
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import aiohttp
@@ -33,6 +33,8 @@ RESULTS_LIMIT_BYTES = 1 << 20
 """The same where the answer holds a result for each of up to 1,000 messages."""
 RESPONSE_LIMIT_BYTES = 8 << 20
 """The same where somebody waits for the body; NATS' max_payload is usually far below."""
+LEAST_HIDDEN = 6
+"""A secret of fewer characters is none, and to hide it would garble what people are told."""
 SHOWN_BYTES = 1024
 """So much of an answer is kept for the history of a message."""
 
@@ -44,12 +46,18 @@ class Calling:
     url: str
     source: str
     """The service's name, where the emitter gave no `ce-source`."""
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     """The actor's own; these win over the message's."""
-    signing_keys: tuple[bytes, ...] = ()
+    signing_keys: tuple[bytes, ...] = field(default=(), repr=False)
     """Newest first."""
     tls: Certificates | None = None
     """None: the system's certificates."""
+    hidden: re.Pattern[bytes] | None = field(default=None, repr=False)
+    """The secrets among the headers: error pages like to repeat what was sent."""
+
+    def hide(self, body: bytes) -> bytes:
+        """Give an answer's body without the secrets that were sent, for what people are told of it."""
+        return body if self.hidden is None else self.hidden.sub(b"***", body)
 
 
 def calling(actor: Actor, secrets: Secrets, *, source: str) -> Calling:
@@ -60,15 +68,22 @@ def calling(actor: Actor, secrets: Secrets, *, source: str) -> Calling:
     """
     assert actor.url is not None
     tls = actor.tls
+    revealed = {name: secrets.reveal(value) for name, value in actor.headers.items() if isinstance(value, Secret)}
     return Calling(
         url=actor.url,
         source=source,
-        headers={
-            name: secrets.reveal(value) if isinstance(value, Secret) else value for name, value in actor.headers.items()
-        },
+        headers={name: value for name, value in actor.headers.items() if isinstance(value, str)} | revealed,
+        hidden=_pattern(revealed.values()),
         signing_keys=tuple(signing_key(secrets.reveal(secret)) for secret in actor.signing_secrets),
         tls=None if tls is None else Certificates(f"{actor.event}/{actor.name}", client_files(tls)),
     )
+
+
+def _pattern(secrets: Iterable[str]) -> re.Pattern[bytes] | None:
+    """Find any of these secrets, and what is secret in those that begin with a scheme, like `Bearer`."""
+    parts = (part for value in secrets for part in (value, value.rpartition(" ")[2]))
+    secret = {part.encode() for part in parts if len(part) >= LEAST_HIDDEN}
+    return re.compile(b"|".join(map(re.escape, sorted(secret, key=len, reverse=True)))) if secret else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +138,8 @@ class Webhook:
         answer = await self._post(headers, body, RESULTS_LIMIT_BYTES)
         if answer.outcome.verdict is not Verdict.ACKNOWLEDGED:
             return answer.outcome
-        return read_results(answer.outcome, answer.content_type, answer.body, messages, complete=answer.complete)
+        body = self._calling.hide(answer.body)
+        return read_results(answer.outcome, answer.content_type, body, messages, complete=answer.complete)
 
     async def _post(self, headers: dict[str, str], payload: bytes, limit: int) -> _Answer:
         """Make one request; the answer's body is read up to the limit."""
@@ -140,7 +156,8 @@ class Webhook:
                 allow_redirects=False,
             ) as response:
                 body, complete = await _read(response, limit)
-                outcome = judge(response.status, response.headers.get("Retry-After"), _one_line(body), now=time.time())
+                shown = _one_line(calling.hide(body))
+                outcome = judge(response.status, response.headers.get("Retry-After"), shown, now=time.time())
                 return _Answer(outcome, response.headers.get("Content-Type", ""), body, complete)
         except Exception as error:  # noqa: BLE001 - whatever happens is an outcome
             return _Answer(self._failure(error))
