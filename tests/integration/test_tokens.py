@@ -20,6 +20,7 @@ from support.streams import keep_messages, stored
 from support.waiting import until
 from walnatsd.api.access import Access
 from walnatsd.config.load import load_text
+from walnatsd.observe.metrics import Metrics
 from walnatsd.servers.door import application
 from walnatsd.servers.web import serve_web
 from walnatsd.v1 import actors_pb2, events_pb2
@@ -192,7 +193,7 @@ async def test_what_nobody_has_named_is_for_administrators(tmp_path, within) -> 
     else:
         app.router.add_get("/page", page)
     async with (
-        serve_web("admin", "127.0.0.1:0", app, stop_within_s=lambda: 1.0) as address,
+        serve_web("admin", "127.0.0.1:0", app, Metrics(), stop_within_s=lambda: 1.0) as address,
         aiohttp.ClientSession() as session,
     ):
         for headers, status in (({}, 401), (bearer("sesame"), 200), (bearer("simsim"), 403)):
