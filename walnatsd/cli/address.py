@@ -1,4 +1,4 @@
-"""The options that say which daemon to talk to, and with which token."""
+"""The options that say which daemon to talk to, with which token and which certificates."""
 
 import functools
 import os
@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+HTTPS = "https://"
+_FILES = ("ca_file", "cert_file", "key_file")
 TOKEN_VARIABLE = "WALNATSD_TOKEN"  # noqa: S105 - a name
 
 
@@ -17,9 +19,20 @@ class Address:
     """Where a daemon listens, and what opens it."""
 
     text: str
-    """host:port or unix:path."""
+    """host:port, https://host:port or unix:path."""
     token: str | None = field(default=None, repr=False)
     """Of auth.tokens; None: none is sent."""
+    ca_file: str | None = None
+    """Whom to trust over https, instead of the system's authorities."""
+    cert_file: str | None = None
+    """A certificate to show over https."""
+    key_file: str | None = None
+    """Its key; None: it stands in `cert_file`."""
+
+    @property
+    def is_https(self) -> bool:
+        """Whether it is called over TLS."""
+        return self.text.startswith(HTTPS)
 
     def __str__(self) -> str:
         """Give where it is."""
@@ -37,13 +50,47 @@ def address_option(option: str, default: str, what: str) -> Callable[[Callable[.
             metavar="FILE",
             help=f"A file with the token to send, where the daemon asks for one. Default: what {TOKEN_VARIABLE} holds.",
         )
+        @_file_option("ca_file", "Over https://: certificates to trust instead of the system's.")
+        @_file_option("cert_file", "Over https://: a client certificate.")
+        @_file_option("key_file", "Over https://: its key, where it does not stand beside it.")
         @functools.wraps(command)
         def with_address(*args: Any, address: str, token_file: str | None, **options: Any) -> Any:
-            return command(*args, address=Address(address, _token(token_file)), **options)
+            files = {name: options.pop(name) for name in _FILES}
+            return command(*args, address=Address(address, _token(token_file), **_tls_files(address, files)), **options)
 
         return with_address
 
     return decorate
+
+
+def _file_option(name: str, what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    return click.option(
+        f"--{name.replace('_', '-')}",
+        type=click.Path(exists=True, dir_okay=False),
+        metavar="FILE",
+        help=f"{what} Default: what {_variable(name)} names.",
+    )
+
+
+def _variable(name: str) -> str:
+    return f"WALNATSD_{name.upper()}"
+
+
+def _tls_files(address: str, given: dict[str, str | None]) -> dict[str, str | None]:
+    """Give the files to use: those of the options, else those of the environment.
+
+    Raises:
+        click.UsageError: They would not be used, or do not fit together.
+    """
+    if not address.startswith(HTTPS):
+        for name, file in given.items():
+            if file is not None:
+                raise click.UsageError(f"--{name.replace('_', '-')} needs an address that begins with {HTTPS}")
+        return {}
+    files = {name: file or os.environ.get(_variable(name)) or None for name, file in given.items()}
+    if files["key_file"] is not None and files["cert_file"] is None:
+        raise click.UsageError("--key-file needs --cert-file")
+    return files
 
 
 def _token(file: str | None) -> str | None:

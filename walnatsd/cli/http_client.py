@@ -4,11 +4,12 @@ import contextlib
 import http.client
 import json
 import socket
+import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from walnatsd.cli.address import TOKEN_VARIABLE, Address
+from walnatsd.cli.address import HTTPS, TOKEN_VARIABLE, Address
 
 DEFAULT_HTTP = "127.0.0.1:7521"
 TIMEOUT_S = 60.0
@@ -122,10 +123,26 @@ _FOR_WANT_OF_A_TOKEN = frozenset({"TOKEN", "SCOPE"})
 
 
 def _unreachable(address: Address, error: Exception, option: str) -> DaemonUnreachableError:
+    why = str(error) or type(error).__name__
+    hung_up = address.is_https and isinstance(error, ConnectionResetError)
+    if hung_up or isinstance(error, ssl.SSLError):
+        return DaemonUnreachableError(f"no TLS with {address} ({_tls_words(error)}); see --ca-file and --cert-file")
+    if isinstance(error, http.client.RemoteDisconnected) and not address.text.startswith("unix:"):
+        why += f"; if it has TLS, write {HTTPS}"
     return DaemonUnreachableError(
-        f"no walnatsd answers at {address} ({str(error) or type(error).__name__}); start it with: walnatsd run, or name "
-        f"its address with {option}"
+        f"no walnatsd answers at {address} ({why}); start it with: walnatsd run, or name its address with {option}"
     )
+
+
+def _tls_words(error: Exception) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted: {error.verify_message.rstrip('.')}"
+    reason = str(getattr(error, "reason", ""))
+    if reason == "WRONG_VERSION_NUMBER":
+        return "it speaks without"
+    if isinstance(error, ssl.SSLEOFError | ConnectionResetError) or "CERTIFICATE_REQUIRED" in reason:
+        return "it hung up; it may want a client certificate"  # RemoteDisconnected is a ConnectionResetError
+    return reason or str(error)
 
 
 def _is_none(address: Address, option: str) -> DaemonUnreachableError:
@@ -135,10 +152,21 @@ def _is_none(address: Address, option: str) -> DaemonUnreachableError:
 def _connection(address: Address, timeout_s: float) -> http.client.HTTPConnection:
     if address.text.startswith("unix:"):
         return _UnixConnection(address.text.removeprefix("unix:"), timeout_s)
-    host = address.text.removeprefix("http://").rstrip("/")
+    host = address.text.removeprefix("http://").removeprefix(HTTPS).rstrip("/")
     if "/" in host:
-        raise OSError("write an address as 127.0.0.1:7521 or unix:/path/of.sock")
+        raise OSError("write an address as 127.0.0.1:7521, https://host:7521 or unix:/path/of.sock")
+    if address.is_https:
+        return http.client.HTTPSConnection(host, timeout=timeout_s, context=_context(address))
     return http.client.HTTPConnection(host, timeout=timeout_s)
+
+
+def _context(address: Address) -> ssl.SSLContext:
+    from walnatsd.config.tls import TlsFiles, load_tls  # noqa: PLC0415 - it takes a while
+
+    try:
+        return load_tls(TlsFiles(address.cert_file, address.key_file, address.ca_file)).context
+    except ValueError as error:
+        raise OSError(str(error)) from None
 
 
 class _UnixConnection(http.client.HTTPConnection):

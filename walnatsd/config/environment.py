@@ -12,7 +12,7 @@ from walnatsd.config.settings import Config
 
 PREFIX = "WALNATSD_"
 _ON = frozenset({"true", "1", "yes", "on"})
-_OF_CALLERS = frozenset({"WALNATSD_TOKEN"})
+_OF_CALLERS = frozenset({"WALNATSD_TOKEN", "WALNATSD_CA_FILE", "WALNATSD_CERT_FILE", "WALNATSD_KEY_FILE"})
 """Read by the commands that talk to a daemon, and by the clients; the daemon may run in the same environment."""
 _DECLARATIONS = frozenset({"events", "actors", "clocks"})
 
