@@ -5,6 +5,7 @@ from urllib.parse import quote
 
 import click
 
+from walnatsd.cli import names
 from walnatsd.cli.address import Address
 from walnatsd.cli.admin_client import admin_option, ask
 
@@ -15,8 +16,8 @@ def command() -> None:
 
 
 @command.command("pause")
-@click.argument("event")
-@click.argument("actor")
+@click.argument("event", shell_complete=names.events)
+@click.argument("actor", shell_complete=names.actors)
 @click.option("--until", metavar="TIME", help="Like 2026-12-24T18:00:00Z; for ever where not given.")
 @click.option("--for", "duration", metavar="DURATION", help="Instead of --until: like 30s, 5m or 2h.")
 @admin_option
@@ -32,8 +33,8 @@ def pause(event: str, actor: str, until: str | None, duration: str | None, addre
 
 
 @command.command("resume")
-@click.argument("event")
-@click.argument("actor")
+@click.argument("event", shell_complete=names.events)
+@click.argument("actor", shell_complete=names.actors)
 @admin_option
 def resume(event: str, actor: str, address: Address) -> None:
     """Let ACTOR of EVENT go on."""
@@ -42,8 +43,8 @@ def resume(event: str, actor: str, address: Address) -> None:
 
 
 @command.command("delete")
-@click.argument("event")
-@click.argument("actor")
+@click.argument("event", shell_complete=names.events)
+@click.argument("actor", shell_complete=names.actors)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @admin_option
 def delete(event: str, actor: str, yes: bool, address: Address) -> None:

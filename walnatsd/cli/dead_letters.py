@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from walnatsd.cli import names
 from walnatsd.cli.address import Address
 from walnatsd.cli.admin_client import FAILED, admin_option, ask, json_option, table
 from walnatsd.cli.shown import harmless
@@ -15,8 +16,8 @@ STEP = 100
 """So many are replayed with one request, so that progress is seen."""
 REASON_WIDTH = 60
 
-event_option = click.option("--event", metavar="EVENT", help="Those of this event only.")
-actor_option = click.option("--actor", metavar="ACTOR", help="Those of this actor only.")
+event_option = click.option("--event", shell_complete=names.events, metavar="EVENT", help="Those of this event only.")
+actor_option = click.option("--actor", shell_complete=names.actors, metavar="ACTOR", help="Those of this actor only.")
 sequence_argument = click.argument("sequences", metavar="SEQUENCE...", nargs=-1, type=click.IntRange(min=1))
 
 
@@ -124,10 +125,11 @@ def _replay_all(
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @admin_option
 def discard(sequences: tuple[int, ...], yes: bool, address: Address) -> None:
-    """Erase dead letters for good."""
+    """Erase dead letters for good; shows them, and asks, first."""
     if not sequences:
         raise click.UsageError("give at least one SEQUENCE")
     if not yes:
+        click.echo(table([_row(ask(address, "GET", f"{PATH}/{sequence}")) for sequence in sequences]))
         click.confirm(f"Erase {len(sequences)} for good?", abort=True)
     for sequence in sequences:
         ask(address, "DELETE", f"{PATH}/{sequence}")

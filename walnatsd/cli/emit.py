@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from walnatsd.cli import names
 from walnatsd.cli.address import Address
 from walnatsd.cli.http_client import DaemonUnreachableError, call
 from walnatsd.cli.message_options import (
@@ -25,7 +26,7 @@ FAILED = 1
 
 
 @click.command("emit")
-@click.argument("event")
+@click.argument("event", shell_complete=names.events)
 @click.argument("payload", default="-")
 @uid_option
 @click.option("--delay", metavar="DURATION", help="Hand it to actors only after this time, like 30s or 5m.")

@@ -4,6 +4,7 @@ from urllib.parse import quote
 
 import click
 
+from walnatsd.cli import names
 from walnatsd.cli.address import Address
 from walnatsd.cli.admin_client import admin_option, ask
 
@@ -14,7 +15,7 @@ def command() -> None:
 
 
 @command.command("delete")
-@click.argument("event")
+@click.argument("event", shell_complete=names.events)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @admin_option
 def delete(event: str, yes: bool, address: Address) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from walnatsd.cli import names
 from walnatsd.cli.address import Address
 from walnatsd.cli.http_client import DaemonUnreachableError, detail_of, exchange
 from walnatsd.cli.message_options import (
@@ -27,7 +28,7 @@ PATIENCE_S = 3660.0
 
 
 @click.command("request")
-@click.argument("event")
+@click.argument("event", shell_complete=names.events)
 @click.argument("payload", default="-")
 @click.option("--timeout", default="4s", show_default=True, metavar="DURATION", help="How long to wait for the answer.")
 @uid_option

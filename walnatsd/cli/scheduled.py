@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 import click
 
+from walnatsd.cli import names
 from walnatsd.cli.address import Address
 from walnatsd.cli.admin_client import FAILED, ask, json_option, table
 from walnatsd.cli.message_options import http_option, path_of
@@ -18,7 +19,7 @@ def command() -> None:
 
 
 @command.command("list")
-@click.argument("event")
+@click.argument("event", shell_complete=names.events)
 @click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True, help="At most so many.")
 @click.option("--cursor", help="Go on where a list ended.")
 @http_option
@@ -41,7 +42,7 @@ def listing(event: str, limit: int, cursor: str | None, address: Address, as_jso
 
 
 @command.command("cancel")
-@click.argument("event")
+@click.argument("event", shell_complete=names.events)
 @click.argument("uids", metavar="UID...", nargs=-1, required=True)
 @http_option
 @json_option

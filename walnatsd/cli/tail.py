@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from walnatsd.cli import names
 from walnatsd.cli.address import Address
 from walnatsd.cli.http_client import Answer, DaemonUnreachableError, detail_of, opened, problem_of
 from walnatsd.cli.message_options import http_option, path_of
@@ -30,7 +31,7 @@ Told = tuple[str, str, str]
 
 
 @click.command("tail")
-@click.argument("events", metavar="EVENT...", nargs=-1, required=True)
+@click.argument("events", shell_complete=names.events, metavar="EVENT...", nargs=-1, required=True)
 @http_option
 @click.option("--json", "as_json", is_flag=True, help="Print each message as a CloudEvent in JSON, one a line.")
 def command(events: tuple[str, ...], address: Address, as_json: bool) -> None:
