@@ -19,7 +19,7 @@ ASKS = re.compile(r"""<(?:script|img|iframe|source|video)\b[^>]*?\ssrc=["']?([^"
 def build(docs: Path, target: Path) -> subprocess.CompletedProcess[str]:
     """Build the site from a folder, as `make site` does."""
     config = (ROOT / "mkdocs.yml").read_text().replace("docs_dir: docs", f"docs_dir: {docs}")
-    config = config.replace("docs/generate/site_links.py", str(DOCS / "generate/site_links.py"))
+    config = config.replace("docs/generate/", f"{DOCS}/generate/")
     file = target.parent / f"{target.name}.yml"
     file.write_text(config)
     return subprocess.run(
@@ -79,6 +79,22 @@ def test_the_build_fails_on(name, text, told, tmp_path) -> None:
     built = build(docs, tmp_path / "site")
     assert built.returncode != 0
     assert told in built.stderr
+
+
+@pytest.mark.parametrize("taken", [True, False], ids=["taken", "not taken"])
+def test_pictures_are_shown_where_they_were_taken(taken, tmp_path) -> None:
+    docs, pictures = tmp_path / "docs", tmp_path / "build" / "screenshots"
+    subprocess.run(["cp", "-r", str(DOCS), str(docs)], check=True)
+    if taken:
+        pictures.mkdir(parents=True)
+        for name in re.findall(r"<!-- picture: ([\w-]+):", (docs / "operating/dashboard.md").read_text()):
+            (pictures / f"{name}.png").write_bytes(b"\x89PNG")
+    built = build(docs, tmp_path / "site")
+    assert built.returncode == 0, built.stderr
+    page = (tmp_path / "site/operating/dashboard.html").read_text()
+    assert ('src="../pictures/overview.png"' in page) == taken
+    assert "<!-- picture" not in page
+    assert (tmp_path / "site/pictures/overview.png").exists() == taken
 
 
 def test_links_out_of_the_documentation_become_paths(site) -> None:
