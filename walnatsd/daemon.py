@@ -128,7 +128,7 @@ async def running(  # noqa: PLR0915 - one text, so that the order is seen
     health.set_problem("startup", "the declared events and actors are not registered yet")
     metrics.ready.set_function(lambda: health.is_ready)
     left = Countdown(config.shutdown_timeout, time.monotonic)
-    access = Access(loaded) if config.auth.tokens else None
+    access = Access(loaded, metrics) if config.auth.tokens else None
     tls = {part: _certificates(part, getattr(config, part).tls, metrics) for part in ("grpc", "http", "admin")}
     administration = admin_app(health, metrics, office, _guard(config.admin), access)
     add_dashboard(administration, office, access)

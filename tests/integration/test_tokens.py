@@ -119,6 +119,12 @@ async def test_a_refused_call_says_what_to_do_and_does_nothing(nats, tmp_path) -
         assert (status, problem["reason"], problem["uid"]) == (403, "SCOPE", "")
         assert "lacks the scope emit; it has admin" in problem["detail"]
         assert (await sidecar.try_emit("counts", "1", headers={"Authorization": "Basic eA=="}))[0] == 401
+        async with sidecar.session.get(
+            f"http://{sidecar.admin}/metrics", headers=bearer(token_of("admin"))
+        ) as response:
+            told_by_metrics = await response.text()
+        assert 'walnatsd_access_refused_total{reason="TOKEN"} 2.0' in told_by_metrics
+        assert 'walnatsd_access_refused_total{reason="SCOPE"} 2.0' in told_by_metrics
         assert await stored(nats) == []
         assert (await sidecar.try_emit("counts", "1", headers={"Authorization": f"bearer  {token_of('emit')}"}))[
             0
@@ -185,7 +191,7 @@ async def test_what_nobody_has_named_is_for_administrators(tmp_path, within) -> 
     async def page(_request: web.Request) -> web.Response:
         return web.Response()
 
-    app = application(None, Access(loaded))
+    app = application(None, Access(loaded, Metrics()))
     if within:
         part = web.Application()
         part.router.add_get("/page", page)

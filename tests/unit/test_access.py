@@ -9,6 +9,7 @@ from walnatsd.api import access
 from walnatsd.api.access import Access, needed_for
 from walnatsd.config.load import Loaded, load_text
 from walnatsd.model.refusal import Reason, Refusal
+from walnatsd.observe.metrics import Metrics
 
 
 def loaded(folder: Path, **tokens: list[str]) -> Loaded:
@@ -38,11 +39,11 @@ def verdict(asked: Access, authorization: str | None, operation: str = "emit") -
     ],
 )  # fmt: skip
 def test_only_a_whole_token_with_its_scheme_opens(tmp_path, authorization, reason) -> None:
-    assert verdict(Access(loaded(tmp_path, sesame=["emit"])), authorization) is reason
+    assert verdict(Access(loaded(tmp_path, sesame=["emit"]), Metrics()), authorization) is reason
 
 
 def test_scopes_do_not_include_each_other(tmp_path) -> None:
-    asked = Access(loaded(tmp_path, sesame=["admin"], simsim=["emit", "act"]))
+    asked = Access(loaded(tmp_path, sesame=["admin"], simsim=["emit", "act"]), Metrics())
     assert verdict(asked, "Bearer sesame", "emit") is Reason.SCOPE
     assert verdict(asked, "Bearer simsim", "emit") is None
     assert verdict(asked, "Bearer simsim", "monitor") is None
@@ -62,7 +63,7 @@ def test_tokens_are_compared_by_digests_of_a_key_that_differs_in_each_daemon(tmp
 
     monkeypatch.setattr(access.hmac, "compare_digest", compare)
     config = loaded(tmp_path, sesame=["emit"])
-    for each in (Access(config), Access(config)):
+    for each in (Access(config, Metrics()), Access(config, Metrics())):
         assert verdict(each, "Bearer sesame") is None
         assert b"sesame" not in b"".join(each._tokens)
     [(first, also_first), (second, also_second)] = compared
@@ -71,7 +72,7 @@ def test_tokens_are_compared_by_digests_of_a_key_that_differs_in_each_daemon(tmp
 
 
 def test_what_lasts_is_ended_once_its_token_is_gone_and_not_after_it_has_ended(tmp_path) -> None:
-    asked = Access(loaded(tmp_path, sesame=["act"], simsim=["act"]))
+    asked = Access(loaded(tmp_path, sesame=["act"], simsim=["act"]), Metrics())
     ended: list[str] = []
     needed = needed_for("monitor")
     with asked.holding("Bearer sesame", needed, lambda why: ended.append(f"sesame {why.reason}")):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from walnatsd.config.load import Loaded
 from walnatsd.model.refusal import Reason, Refusal
 from walnatsd.model.scope import Scope
+from walnatsd.observe.metrics import Metrics
 
 Scopes = frozenset[Scope]
 """Any of these will do."""
@@ -76,7 +77,8 @@ class Access:
     wherever they differ: how long a refusal takes tells nothing about a token.
     """
 
-    def __init__(self, loaded: Loaded) -> None:
+    def __init__(self, loaded: Loaded, metrics: Metrics) -> None:
+        self._metrics = metrics
         self._key = chance.token_bytes(32)
         self._tokens: Mapping[bytes, _Token] = {}
         self._held: set[_Held] = set()
@@ -91,7 +93,7 @@ class Access:
         self._tokens = {digest: _Token(digest, scopes) for digest, scopes in digests}
         for held in list(self._held):
             try:
-                self.check(held.authorization, held.needed)
+                self._judge(held.authorization, held.needed)
             except Refusal as refusal:
                 held.end(refusal)
 
@@ -107,6 +109,13 @@ class Access:
         """
         if not needed:
             return
+        try:
+            self._judge(authorization, needed)
+        except Refusal as refusal:
+            self._metrics.access_refused(refusal.reason).inc()
+            raise
+
+    def _judge(self, authorization: str | None, needed: Scopes) -> None:
         token = self._find(authorization)
         if token.scopes.isdisjoint(needed):
             raise Refusal(

@@ -253,6 +253,12 @@ class Metrics:
             ["address", "why"],
             registry=registry,
         )
+        self._access_refused = Counter(
+            "walnatsd_access_refused",
+            "Calls refused for want of a token (TOKEN) or of a scope (SCOPE), over gRPC, HTTP and on the admin address.",
+            ["reason"],
+            registry=registry,
+        )
         self._certificate_not_after = Gauge(
             "walnatsd_certificate_not_after_timestamp_seconds",
             "Until when the certificate in use is valid: of grpc, http, admin (as a server) and nats (as a client).",
@@ -267,6 +273,7 @@ class Metrics:
         )
         # labels() takes a lock and builds a key on every call; the children are looked up once
         self.connections_cut: Callable[[str, str], Counter] = cache(self._connections_cut.labels)
+        self.access_refused: Callable[[str], Counter] = cache(self._access_refused.labels)
         self.emits: Callable[[str, str], Counter] = cache(self._emits.labels)
         self.emit_seconds: Callable[[str, str], Histogram] = self._emit_seconds.labels
         self.calls: Callable[[str, str], Counter] = cache(self._calls.labels)

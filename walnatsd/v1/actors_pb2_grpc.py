@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ActorsStub:
-    """Actors declares actors and serves those that have no webhook.
+    """Actors declares actors and serves those that have no webhook. Where the daemon has tokens, calls need one with the scope act.
     """
 
     def __init__(self, channel):
@@ -48,7 +48,7 @@ class ActorsStub:
 
 
 class ActorsServicer:
-    """Actors declares actors and serves those that have no webhook.
+    """Actors declares actors and serves those that have no webhook. Where the daemon has tokens, calls need one with the scope act.
     """
 
     def Register(self, request, context):
@@ -87,7 +87,7 @@ def add_ActorsServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Actors:
-    """Actors declares actors and serves those that have no webhook.
+    """Actors declares actors and serves those that have no webhook. Where the daemon has tokens, calls need one with the scope act.
     """
 
     @staticmethod

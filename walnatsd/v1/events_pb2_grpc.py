@@ -28,7 +28,8 @@ if _version_not_supported:
 
 class EventsStub:
     """Events takes events in. Every error carries google.rpc.ErrorInfo with the domain "walnatsd", a reason, and the
-    metadata "uid" and "maybe_stored".
+    metadata "uid" and "maybe_stored". Where the daemon has tokens, calls send one as the metadata "authorization"
+    ("Bearer …"): with the scope emit, Monitor with act, Register with either.
     """
 
     def __init__(self, channel):
@@ -81,7 +82,8 @@ class EventsStub:
 
 class EventsServicer:
     """Events takes events in. Every error carries google.rpc.ErrorInfo with the domain "walnatsd", a reason, and the
-    metadata "uid" and "maybe_stored".
+    metadata "uid" and "maybe_stored". Where the daemon has tokens, calls send one as the metadata "authorization"
+    ("Bearer …"): with the scope emit, Monitor with act, Register with either.
     """
 
     def Register(self, request, context):
@@ -194,7 +196,8 @@ def add_EventsServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class Events:
     """Events takes events in. Every error carries google.rpc.ErrorInfo with the domain "walnatsd", a reason, and the
-    metadata "uid" and "maybe_stored".
+    metadata "uid" and "maybe_stored". Where the daemon has tokens, calls send one as the metadata "authorization"
+    ("Bearer …"): with the scope emit, Monitor with act, Register with either.
     """
 
     @staticmethod

@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ActorsStub:
-    """Actors declares actors and serves those that have no webhook."""
+    """Actors declares actors and serves those that have no webhook. Where the daemon has tokens, calls need one with the scope act."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -40,7 +40,7 @@ class ActorsStub:
 
 @_typing.type_check_only
 class ActorsAsyncStub(ActorsStub):
-    """Actors declares actors and serves those that have no webhook."""
+    """Actors declares actors and serves those that have no webhook. Where the daemon has tokens, calls need one with the scope act."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Register: _aio.UnaryUnaryMultiCallable[_actors_pb2.RegisterActorsRequest, _actors_pb2.RegisterActorsResponse]  # type: ignore[assignment]
@@ -49,7 +49,7 @@ class ActorsAsyncStub(ActorsStub):
     """Listen serves one actor: deliveries down, results up."""
 
 class ActorsServicer(metaclass=_abc_1.ABCMeta):
-    """Actors declares actors and serves those that have no webhook."""
+    """Actors declares actors and serves those that have no webhook. Where the daemon has tokens, calls need one with the scope act."""
 
     @_abc_1.abstractmethod
     def Register(

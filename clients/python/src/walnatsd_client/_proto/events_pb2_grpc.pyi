@@ -29,7 +29,8 @@ GRPC_VERSION: str
 
 class EventsStub:
     """Events takes events in. Every error carries google.rpc.ErrorInfo with the domain "walnatsd", a reason, and the
-    metadata "uid" and "maybe_stored".
+    metadata "uid" and "maybe_stored". Where the daemon has tokens, calls send one as the metadata "authorization"
+    ("Bearer …"): with the scope emit, Monitor with act, Register with either.
     """
 
     @_typing.overload
@@ -58,7 +59,8 @@ class EventsStub:
 @_typing.type_check_only
 class EventsAsyncStub(EventsStub):
     """Events takes events in. Every error carries google.rpc.ErrorInfo with the domain "walnatsd", a reason, and the
-    metadata "uid" and "maybe_stored".
+    metadata "uid" and "maybe_stored". Where the daemon has tokens, calls send one as the metadata "authorization"
+    ("Bearer …"): with the scope emit, Monitor with act, Register with either.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -83,7 +85,8 @@ class EventsAsyncStub(EventsStub):
 
 class EventsServicer(metaclass=_abc_1.ABCMeta):
     """Events takes events in. Every error carries google.rpc.ErrorInfo with the domain "walnatsd", a reason, and the
-    metadata "uid" and "maybe_stored".
+    metadata "uid" and "maybe_stored". Where the daemon has tokens, calls send one as the metadata "authorization"
+    ("Bearer …"): with the scope emit, Monitor with act, Register with either.
     """
 
     @_abc_1.abstractmethod
