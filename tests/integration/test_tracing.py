@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from support.callers import answered, caller
-from support.daemon import config_text, process, running
+from support.daemon import Process, config_text, process, running
 from support.grpc_calls import stubs
 from support.listener import listener
 from support.nats_server import free_port
@@ -525,6 +525,17 @@ async def test_an_endpoint_that_hangs_does_not_hold_up_the_stop(nats, receiver, 
             assert await daemon.end() == 0
             assert time.monotonic() - began < 8  # the exporter itself would wait for 10 s
         assert daemon.said("could not be exported in time")
+
+
+async def test_an_option_in_the_environment_that_makes_no_sense_is_told_and_the_daemon_does_not_start(
+    nats, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "carrier-pigeon")
+    daemon = Process(tmp_path / "daemon", config(nats.url, "http://127.0.0.1:4318"))
+    with pytest.raises(AssertionError, match="the daemon ended with 1"):
+        await daemon.start()
+    [line] = [line for line in daemon.lines if "OTEL" in line["message"]]
+    assert "OTEL_EXPORTER_OTLP_PROTOCOL is grpc or http/protobuf, not 'carrier-pigeon'" in line["message"]
 
 
 # ---- off
