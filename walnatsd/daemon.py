@@ -6,7 +6,6 @@ import functools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import structlog
 
@@ -17,6 +16,7 @@ from walnatsd.api.administration import Administration
 from walnatsd.api.backstop import Backstop
 from walnatsd.api.dead_letters import DeadLetterOffice
 from walnatsd.api.events import Events
+from walnatsd.api.observers import reports_of, tracing_of
 from walnatsd.api.outfitter import Outfitter
 from walnatsd.api.overview import Overview
 from walnatsd.api.reload import Reload
@@ -70,9 +70,6 @@ from walnatsd.servers.sockets import ListenError
 from walnatsd.servers.web import serve_web
 from walnatsd.spool.spool import Spool, open_spool
 from walnatsd.webhook.session import webhook_session
-
-if TYPE_CHECKING:  # needs an extra
-    from walnatsd.observe.spans import Tracing
 
 DELIVERIES_SHARE = 0.8
 """Share of `shutdown_timeout` for deliveries to finish. What follows (handing back, ingress, PubAcks, NATS, the embedded
@@ -138,7 +135,8 @@ async def running(  # noqa: PLR0915 - one text, so that the order is seen
             "admin", config.admin.listen, administration, metrics, tls=tls["admin"], stop_within_s=left.share_s
         ) as admin_at,
         _monitoring(config, health, metrics, left) as monitoring_at,
-        _tracing(config, metrics, left) as tracing,
+        tracing_of(config, metrics, stop_within_s=left.share_s) as tracing,
+        reports_of(loaded, metrics, stop_within_s=left.share_s) as reports,
         _spool(config, metrics) as spool,
         embedded_server(config.nats.embedded, stop_within_s=left.share_s),
         connect(
@@ -177,6 +175,7 @@ async def running(  # noqa: PLR0915 - one text, so that the order is seen
             pause_after=config.dead_letters.pause_actor_after,
             reply_prefixes=config.nats.reply_prefixes,
             tracing=tracing,
+            reports=reports,
         )
         outfitter = Outfitter(session, loaded, metrics)
         roster = Roster(jetstream, config.nats.manage, sidecar, outfitter.equip, health=health, metrics=metrics)
@@ -246,6 +245,8 @@ async def running(  # noqa: PLR0915 - one text, so that the order is seen
             tasks.create_task(recent.run(), name="recent"),
             tasks.create_task(due.work(), name="due"),
         ]
+        if reports is not None and reports.statsd is not None:
+            to_the_end.append(tasks.create_task(reports.statsd.run(), name="statsd"))
         if forwarder is not None:
             to_the_end.append(tasks.create_task(forwarder.run(), name="spool"))
         background = [
@@ -347,24 +348,6 @@ async def _register_stream(
         else:
             health.clear(part)
             return
-
-
-@contextlib.asynccontextmanager
-async def _tracing(config: Config, metrics: Metrics, left: Countdown) -> AsyncIterator["Tracing | None"]:
-    """Trace, where that is wanted; otherwise nothing of it is even imported."""
-    if config.otel is None:
-        yield None
-        return
-    from walnatsd.observe.tracing import open_tracing  # noqa: PLC0415 - needs an extra
-
-    async with open_tracing(
-        config.otel.endpoint,
-        sample_ratio=config.otel.sample_ratio,
-        service=config.service.name,
-        metrics=metrics,
-        stop_within_s=left.share_s,
-    ) as tracing:
-        yield tracing
 
 
 @contextlib.asynccontextmanager

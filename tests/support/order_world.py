@@ -121,7 +121,7 @@ class Sidecar:
         self.in_flight: dict[int, asyncio.Future[Outcome]] = {}
         self.tasks: set[asyncio.Task[None]] = set()
         metrics = Metrics()
-        shared: Any = SimpleNamespace(metrics=metrics, dead_letters=world, pause_after=None, tracing=None)
+        shared: Any = SimpleNamespace(metrics=metrics, dead_letters=world, pause_after=None, tracing=None, reports=None)
         gate = Gate(ACTOR, lambda: 100, loop.time)
         slots = Slots(5, loop.time)
         handling = Handling(ACTOR, self, shared, gate, pause=self._pause, gate_changed=lambda: None, hold_retries=True)

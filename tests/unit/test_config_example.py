@@ -21,6 +21,7 @@ ENVIRON = {
     "ACTOR_AUTH": "Bearer abc",
     "WEBHOOK_SECRET": "whsec_YWJjYWJjYWJjYWJjYWJjYWJjYWJjYWJj",
     "T": "t",
+    "DSN": "https://key@sentry.example/7",
     "K": "k",
     "F": "c" * 43 + "=",
 }
@@ -123,7 +124,7 @@ ACTOR = "events: [{name: e}]\nactors: [{name: a, event: e, url: http://h/, %s}]"
 OPTIONS = [
     ("spool", "spool: {path: ./spool.db, max_bytes: 1GiB, max_age: 1d}"),
     ("otel", "otel: {endpoint: 'http://127.0.0.1:4317', sample_ratio: 0.1}"),
-    ("sentry", "sentry: {dsn: {env: T}}"),
+    ("sentry", "sentry: {dsn: {env: DSN}}"),
     ("statsd", "statsd: {address: '127.0.0.1:8125'}"),
     ("clocks", "events: [{name: e}]\nclocks: [{event: e, cron: '0 12 * * MON-FRI', timezone: Europe/Berlin}]"),
     ("grpc.tls", "grpc: {tls: {cert_file: c.pem, key_file: k.pem, client_ca_file: ca.pem}}"),

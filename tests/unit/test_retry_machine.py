@@ -101,7 +101,13 @@ class RetryMachine(RuleBasedStateMachine):
     def start_sidecar(self) -> None:
         played: Any = self
         shared: Any = SimpleNamespace(
-            metrics=METRICS, dead_letters=self, route=self, pause_after=PAUSE_AFTER, reply_prefixes=(), tracing=None
+            metrics=METRICS,
+            dead_letters=self,
+            route=self,
+            pause_after=PAUSE_AFTER,
+            reply_prefixes=(),
+            tracing=None,
+            reports=None,
         )
         gate = Gate(self.actor, lambda: 100, self.clock)
         self.handling = Handling(self.actor, played, shared, gate, pause=self.pause, gate_changed=lambda: None)

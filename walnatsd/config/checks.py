@@ -18,8 +18,6 @@ from walnatsd.payload.filter import Filter
 
 _NOT_YET: tuple[tuple[str | None, ...], ...] = (
     # None stands for every index of a list
-    ("sentry",),
-    ("statsd",),
     ("grpc", "allowed_hosts"),
 )
 _CREDENTIALS = frozenset({"authorization", "cookie", "x-api-key"})

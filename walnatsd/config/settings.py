@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from walnatsd.config.listen import Address
+from walnatsd.config.listen import Address, Tcp, parse_address
 from walnatsd.model.actor import Actor
 from walnatsd.model.clock import Clock
 from walnatsd.model.declared import Declared, InputFile, NoBoolean, PositiveInt, RelativePath, Secret
@@ -294,17 +294,34 @@ class Otel(Declared):
 
 
 class Sentry(Declared):
-    """Sentry."""
+    """Reports of failures to Sentry. Needs the extra `sentry`."""
 
     dsn: Secret
-    """Where to report."""
+    """Where to report: a DSN, like https://KEY@HOST/PROJECT."""
+
+
+def _check_udp(address: str) -> str:
+    try:
+        parsed = parse_address(address)
+    except ValueError:
+        parsed = None
+    if not isinstance(parsed, Tcp) or not parsed.port or any(character <= " " for character in address):
+        raise ValueError("write an address like 127.0.0.1:8125; figures are sent there over UDP")
+    return address
 
 
 class Statsd(Declared):
-    """StatsD."""
+    """Figures over StatsD, as the walnats library sends them."""
 
-    address: str
-    """host:port."""
+    address: Annotated[str, AfterValidator(_check_udp)]
+    """host:port of who listens, over UDP."""
+
+    @property
+    def host_and_port(self) -> tuple[str, int]:
+        """The same in two parts."""
+        parsed = parse_address(self.address)
+        assert isinstance(parsed, Tcp)
+        return parsed.host, parsed.port
 
 
 class Config(Declared):

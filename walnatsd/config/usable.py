@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from importlib.util import find_spec
+from urllib.parse import urlsplit
 
 from walnatsd.config import checks
 from walnatsd.config.problems import Location, Problem
@@ -88,6 +89,9 @@ def _trials(config: Config, values: Mapping[Secret, str]) -> Iterator[Trial]:
     for name in ("credentials_file", "nkey_seed_file"):
         if getattr(config.nats, name) is not None:
             yield ("nats", name), _try_nkeys
+    if config.sentry is not None:
+        yield ("sentry",), partial(_try_extra, "sentry", "sentry_sdk")
+        yield ("sentry", "dsn"), partial(_try_dsn, values, config.sentry.dsn)
     if config.otel is not None:
         yield (
             ("otel",),
@@ -168,6 +172,18 @@ def _try_token(values: Mapping[Secret, str], secret: Secret, index: int, earlier
         raise ValueError("holds more than visible ASCII characters, so no caller can send it")
     if (other := earlier.setdefault(token, index)) != index:
         raise ValueError(f"is the same as that of auth.tokens[{other}]; give one of them all the scopes")
+
+
+def _try_dsn(values: Mapping[Secret, str], secret: Secret) -> None:
+    try:
+        parts = urlsplit(values[secret])
+        fits = parts.scheme in {"http", "https"} and bool(parts.hostname) and bool(parts.username) and parts.port != 0
+    except ValueError:
+        fits = False
+    else:
+        fits = fits and parts.path.rpartition("/")[2].isdecimal()
+    if not fits:  # it is a secret, so nothing of it is shown
+        raise ValueError("the secret is no DSN: that is an address like https://KEY@o1.ingest.sentry.io/7")
 
 
 def _try_key(values: Mapping[Secret, str], secret: Secret) -> None:

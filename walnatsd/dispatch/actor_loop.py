@@ -153,6 +153,7 @@ class ActorLoop:
                 cast("BatchTarget", self._equipment.target),
                 *parts,
                 tracing=self._sidecar.tracing,
+                reports=self._sidecar.reports,
                 start=self._start,
                 wake=self.wake,
             )

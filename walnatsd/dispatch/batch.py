@@ -19,6 +19,7 @@ from walnatsd.model.attempt import Attempt
 from walnatsd.model.message import Message
 from walnatsd.model.outcome import Outcome, Verdict
 from walnatsd.model.retry import AT_ONCE, Decision, Retry
+from walnatsd.observe.reports import Reports
 
 if TYPE_CHECKING:  # needs an extra
     from walnatsd.observe.spans import Tracing
@@ -50,10 +51,12 @@ class BatchIntake:
         slots: Slots,
         *,
         tracing: "Tracing | None",
+        reports: Reports | None,
         start: StartJob,
         wake: Callable[[], None],
     ) -> None:
         self._tracing = tracing
+        self._reports = reports
         self._actor = actor
         self._batch = batch
         self._target = target
@@ -183,6 +186,8 @@ class BatchIntake:
         trace = None
         if (tracing := self._tracing) is not None:
             trace = tracing.deliver_batch(self._actor, [item.message for item in items])
+        if self._reports is not None:
+            self._reports.started(self._actor, len(items))
         began, started, era = time.time(), time.perf_counter(), self._gate.start()
         try:
             outcome = await self._target.attempt_batch(

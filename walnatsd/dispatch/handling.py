@@ -26,6 +26,7 @@ from walnatsd.model.outcome import Outcome, Verdict
 from walnatsd.model.refusal import Refusal
 from walnatsd.model.reply import may_reply, reply_subject
 from walnatsd.model.retry import AT_ONCE, Ack, DeadLetter, Decision, Pause, Retry, Skip, decide
+from walnatsd.model.trace_context import trace_of
 from walnatsd.observe.metrics import Metrics
 
 if TYPE_CHECKING:  # needs an extra
@@ -94,6 +95,8 @@ class Handling:
         if (tracing := self._sidecar.tracing) is not None:
             trace = tracing.deliver(self._actor, message, number)
             message = trace.continued(message)
+        if (reports := self._sidecar.reports) is not None:
+            reports.started(self._actor)
         began, started, era = time.time(), time.perf_counter(), self._gate.start()
         try:
             outcome = await self._target.attempt(message, number)
@@ -122,7 +125,9 @@ class Handling:
         carried_out = await self.settle(delivery, decision, attempt)
         if trace is not None:
             trace.settled(attempt, carried_out)
-        observe(self._sidecar.metrics, self._actor, delivery.message, attempt, decision)
+        observe(self._sidecar.metrics, self._actor, delivery.message, attempt, decision, trace)
+        if (reports := self._sidecar.reports) is not None:
+            reports.ended(self._actor, delivery.message, attempt, carried_out)
         await self._mind(attempt.outcome)
         return carried_out
 
@@ -231,6 +236,8 @@ class Handling:
         if attempt is None:  # otherwise the attempt's own line and span say it
             if (tracing := self._sidecar.tracing) is not None:
                 tracing.give_up(self._actor, message, reason)
+            if (reports := self._sidecar.reports) is not None:
+                reports.given_up(self._actor, message, reason)
             _log.warning(
                 "a message became a dead letter without an attempt",
                 event_name=message.event, actor=self._actor.name, uid=message.uid, sequence=message.sequence,
@@ -287,8 +294,15 @@ class Handling:
             self._paused_at = time.monotonic()
 
 
-def observe(metrics: Metrics, actor: Actor, message: Message, attempt: Attempt, decision: Decision) -> None:
-    """Count an attempt and write its line."""
+def observe(
+    metrics: Metrics,
+    actor: Actor,
+    message: Message,
+    attempt: Attempt,
+    decision: Decision,
+    trace: "DeliveryTrace | None" = None,
+) -> None:
+    """Count an attempt and write its line, whose fields docs/operating/logs.md has in a table."""
     outcome, labels = attempt.outcome, (actor.event, actor.name)
     metrics.attempts(*labels, outcome.verdict).inc()
     metrics.attempt_seconds(*labels, outcome.verdict).observe(attempt.duration_s)
@@ -301,10 +315,13 @@ def observe(metrics: Metrics, actor: Actor, message: Message, attempt: Attempt, 
                 return
         case Retry(_, counts):
             metrics.retries(*labels, "true" if counts else "false").inc()
+            if outcome.verdict is Verdict.HANDED_BACK:  # a listener left, as they may
+                level = logging.INFO
     _log.log(
         level,
         "attempt", event_name=message.event, actor=actor.name, uid=message.uid, sequence=message.sequence,
         attempt=attempt.number, outcome=outcome.verdict.value, status=outcome.status, reason=outcome.reason,
         decision=type(decision).__name__, after_s=round(getattr(decision, "after_s", 0.0), 3),
         duration_ms=round(attempt.duration_s * 1000, 2), trace_id=message.trace_id,
+        w3c_trace_id=trace.id if trace is not None else trace_of(message.headers),
     )  # fmt: skip

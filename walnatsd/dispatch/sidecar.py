@@ -11,6 +11,7 @@ from walnatsd.broker.route import Route
 from walnatsd.dispatch.pulse import Pulse
 from walnatsd.dispatch.slots import Slots
 from walnatsd.observe.metrics import Metrics
+from walnatsd.observe.reports import Reports
 
 if TYPE_CHECKING:  # needs an extra
     from walnatsd.observe.spans import Tracing
@@ -34,3 +35,5 @@ class Sidecar:
     """Where answers to requests may go."""
     tracing: "Tracing | None" = None
     """Makes spans of deliveries; None where nothing is traced."""
+    reports: Reports | None = None
+    """Told of attempts; None where there is neither StatsD nor Sentry."""

@@ -244,6 +244,21 @@ class Metrics:
             ["outcome"],
             registry=registry,
         )
+        self._statsd_packets = Counter(
+            "walnatsd_statsd_packets", "Packets to StatsD: sent or dropped.", ["outcome"], registry=registry
+        )
+        self.statsd_durations_dropped = Counter(
+            "walnatsd_statsd_durations_dropped",
+            "Durations that were not sent to StatsD because there were too many at once; counts always are.",
+            registry=registry,
+        )
+        self._sentry_reports = Counter(
+            "walnatsd_sentry_reports",
+            "Failures by what became of their report to Sentry: reported, tolerated (too few in a row), repeated (reported a short "
+            "time ago), lost (Sentry did not take what was reported).",
+            ["outcome"],
+            registry=registry,
+        )
         self.nats_connected = Gauge("walnatsd_nats_connected", "1 while NATS is connected.", registry=registry)
         self.nats_reconnects = Counter("walnatsd_nats_reconnects", "Reconnects to NATS.", registry=registry)
         self._connections_cut = Counter(
@@ -301,6 +316,8 @@ class Metrics:
         self.drift: Callable[[str, str, str], Gauge] = cache(self._drift.labels)
         self.spool_forwarded: Callable[[str, str], Counter] = cache(self._spool_forwarded.labels)
         self.spans: Callable[[str], Counter] = cache(self._spans.labels)
+        self.statsd_packets: Callable[[str], Counter] = cache(self._statsd_packets.labels)
+        self.sentry_reports: Callable[[str], Counter] = cache(self._sentry_reports.labels)
 
     @contextlib.contextmanager
     def watch(self, event: str, actor: str, read: Callable[[], "ActorReading"]) -> Iterator[None]:

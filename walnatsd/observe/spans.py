@@ -237,6 +237,12 @@ class DeliveryTrace:
         self.attempt = tracer.start_span(name, self._context, SpanKind.CLIENT, attributes)
         self._settled_from = 0
 
+    @property
+    def id(self) -> str | None:
+        """The id of the trace, 32 hex digits; None where tracing is switched off by the environment."""
+        context = self.span.get_span_context()
+        return format(context.trace_id, "032x") if context.is_valid else None
+
     def continued(self, message: Message) -> Message:
         """Give the message as the actor gets it: what the actor does is a part of the attempt."""
         header = dict(message.headers)
