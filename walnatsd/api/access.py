@@ -161,7 +161,7 @@ class Access:
         return token
 
     def _digest(self, token: str) -> bytes:
-        return hashlib.blake2b(token.encode(errors="surrogateescape"), key=self._key, digest_size=32).digest()
+        return hashlib.blake2b(token.encode(errors="surrogatepass"), key=self._key, digest_size=32).digest()
 
 
 def _either(scopes: Scopes) -> str:
