@@ -129,12 +129,12 @@ class Publisher:
         if budget_s < ACK_TIMEOUT_S:
             return None
         head = _head_of(header)
-        self._see_that_it_fits(subject, len(head) + len(payload), header[headers.MESSAGE_ID], room)
+        self._see_that_it_fits(subject, len(head) + len(payload), header, room)
         try:
             reply = self._connection.ask(subject, payload, head=head, timeout_s=ACK_TIMEOUT_S)
         except NotConnectedError:
             return None
-        return Begun(reply, asyncio.get_running_loop().time() + budget_s)
+        return Begun(reply, self._connection.now() + budget_s)
 
     async def publish(
         self,
@@ -225,7 +225,7 @@ class Publisher:
         if begun is not None:
             return _read(await begun.reply, uid)
         head = _head_of(header)
-        self._see_that_it_fits(subject, len(head) + len(payload), uid, room)
+        self._see_that_it_fits(subject, len(head) + len(payload), header, room)
         request = self._connection.request(subject, payload, head=head, timeout_s=timeout_s)
         if timeout_s < ACK_TIMEOUT_S:  # the caller's deadline is near: on the dot, not when late replies are swept
             try:
@@ -237,16 +237,16 @@ class Publisher:
             frame = await request
         return _read(frame, uid)
 
-    def _see_that_it_fits(self, subject: str, size: int, uid: str, room: Room | None) -> None:
-        if self._connection.is_connected and size > self._connection.max_payload:
+    def _see_that_it_fits(self, subject: str, size: int, header: Mapping[str, str], room: Room | None) -> None:
+        if size > self._connection.max_payload and self._connection.is_connected:
             # the server would close the connection: the library checks the payload alone
             raise Refusal(
                 Reason.TOO_LARGE,
                 f"headers and payload have {size} bytes, the NATS server takes {self._connection.max_payload} (max_payload)",
-                uid=uid,
+                uid=header[headers.MESSAGE_ID],
             )
         if room is not None:
-            room.check(subject, size, uid)
+            room.check(subject, size, header[headers.MESSAGE_ID])
 
 
 def _head_of(header: Mapping[str, str]) -> bytes:

@@ -63,7 +63,8 @@ def head_of(headers: Mapping[str, str]) -> bytes:
 def publish_frame(subject: str, reply: str, head: bytes, payload: bytes) -> bytes:
     """Write a PUB or HPUB frame."""
     if head:
-        return f"HPUB {subject} {reply} {len(head)} {len(head) + len(payload)}\r\n".encode() + head + payload + b"\r\n"
+        line = f"HPUB {subject} {reply} {len(head)} {len(head) + len(payload)}\r\n".encode()
+        return b"".join((line, head, payload, b"\r\n"))
     return f"PUB {subject} {reply} {len(payload)}\r\n".encode() + payload + b"\r\n"
 
 

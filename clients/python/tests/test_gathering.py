@@ -1,6 +1,7 @@
 """Concurrent emits travel together, and what happens to one of them happens to no other."""
 
 import asyncio
+import statistics
 from collections.abc import Awaitable
 from pathlib import Path
 
@@ -86,6 +87,20 @@ async def test_what_is_emitted_while_calls_are_under_way_goes_in_the_next_one(
                 await gate.arrived.wait()
         gate.open.set()
     assert [len(batch) for batch in sidecar.batches] == [10]
+
+
+async def test_callers_that_emit_again_and_again_are_shared_out_to_the_calls_evenly(
+    sidecar: Sidecar, conn: walnatsd.Connection
+) -> None:
+    """The first one finds nobody beside it. It must not stay alone, with a call for all the others beside it for ever."""
+
+    async def keep_emitting(first: int) -> None:
+        for number in range(first, first + 20):
+            await conn.emit(COUNT, number)
+
+    await asyncio.gather(*(keep_emitting(caller * 20) for caller in range(64)))
+    assert len(sidecar.emitted) == 64 * 20
+    assert statistics.median(len(batch) for batch in sidecar.batches) == 32
 
 
 async def test_a_refused_item_raises_its_own_error_and_the_others_are_stored(

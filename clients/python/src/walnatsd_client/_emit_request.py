@@ -1,6 +1,6 @@
 """A message to be stored, as the message of the contract."""
 
-import uuid
+import secrets
 from collections.abc import Mapping
 from datetime import datetime
 from typing import TypeVar
@@ -41,22 +41,25 @@ def emit_request(
         raise ValueError("give either delay or deliver_at")
     all_headers = _all_headers(headers or {}, meta)
     if not uid:
-        uid = "" if _identifies_itself(all_headers) else uuid.uuid4().hex
+        uid = "" if _identifies_itself(all_headers) else secrets.token_hex(16)
     payload = event.encode(message)
     if len(payload) > _MAX_PAYLOAD_BYTES:
         told = f"the payload has {len(payload)} bytes, and no NATS server takes more than {_MAX_PAYLOAD_BYTES}"
         raise InvalidError(told, "TOO_LARGE", uid=uid)
-    return events_pb2.EmitRequest(
-        event=event.name,
-        payload=payload,
-        content_type=(meta and meta.datacontenttype) or event.content_type,
-        uid=uid,
-        trace_id=trace_id or "",
-        delay=None if delay is None else duration(delay),
-        deliver_at=None if deliver_at is None else _timestamp(deliver_at),
-        headers=all_headers,
-        expected_last_sequence=expected_last_sequence,
+    request = events_pb2.EmitRequest(
+        event=event.name, payload=payload, content_type=(meta and meta.datacontenttype) or event.content_type, uid=uid
     )
+    if all_headers:
+        request.headers.update(all_headers)
+    if trace_id:
+        request.trace_id = trace_id
+    if delay is not None:
+        request.delay.CopyFrom(duration(delay))
+    if deliver_at is not None:
+        request.deliver_at.CopyFrom(_timestamp(deliver_at))
+    if expected_last_sequence is not None:
+        request.expected_last_sequence = expected_last_sequence
+    return request
 
 
 def _all_headers(headers: Mapping[str, str], meta: CloudEvent | None) -> Mapping[str, str]:
@@ -74,7 +77,7 @@ def _all_headers(headers: Mapping[str, str], meta: CloudEvent | None) -> Mapping
 
 def _identifies_itself(headers: Mapping[str, str]) -> bool:
     """Whether the sidecar derives the uid from the headers, the same on every try (contract, section 3)."""
-    return {"ce-source", "ce-id"} <= {name.lower() for name in headers}
+    return bool(headers) and {"ce-source", "ce-id"} <= {name.lower() for name in headers}
 
 
 def _timestamp(time: datetime) -> Timestamp:

@@ -14,6 +14,8 @@ MAX_BYTES = 16 << 20
 """What the sidecar takes as a batch (contract, section 3)."""
 ALONE_BYTES = 256 << 10
 """A payload of this size goes alone: a call of its own costs it next to nothing, and it holds nobody up."""
+MANY_ITEMS = 25
+"""More than these are shared out to the calls that may be under way."""
 MAX_CALLS = 2
 """With so many calls under way, the next emits gather until one of them is answered: one is with the sidecar, one on its
 way. More or fewer measured the same or worse."""
@@ -70,16 +72,35 @@ class Gathering:
 class _Waiting:
     """An emit whose caller waits for its answer."""
 
-    __slots__ = ("answer", "deadline", "request")
+    __slots__ = ("answer", "carried", "deadline", "request")
 
     def __init__(self, request: Request, answer: "asyncio.Future[Response]", deadline: float) -> None:
         self.request = request
         self.answer = answer
         self.deadline = deadline
+        self.carried: _Carried | None = None
+        """What it is under way with; None where it is not under way yet."""
 
     def fail(self, error: Exception) -> None:
         if not self.answer.done():
             self.answer.set_exception(error.of(self.request.uid) if isinstance(error, WalnatsdError) else error)
+
+
+class _Carried:
+    """Emits under way in one call."""
+
+    __slots__ = ("carrier", "left")
+
+    def __init__(self, carrier: "asyncio.Task[None]", left: int) -> None:
+        self.carrier = carrier
+        self.left = left
+        """How many have not been cancelled."""
+
+    def leave(self) -> None:
+        """Go on without one of them; the call is cancelled with the last."""
+        self.left -= 1
+        if not self.left:
+            self.carrier.cancel()
 
 
 class _Lane:
@@ -121,7 +142,12 @@ class _Lane:
                 if self._calls < MAX_CALLS
                 else self._loop.call_later(LONGEST_WAIT_S, self._depart_overdue)
             )
-        return await waiting.answer
+        try:
+            return await waiting.answer
+        except asyncio.CancelledError:
+            if waiting.carried is not None:
+                waiting.carried.leave()
+            raise
 
     def _depart_overdue(self) -> None:
         """Send one more batch than there should be under way: what is under way takes long."""
@@ -140,17 +166,24 @@ class _Lane:
             self._emits += len(batch)
             carrier = self._loop.create_task(self._carry(batch), name=f"emit/{batch[0].request.event}")
             self._carriers[carrier] = batch
-            _end_when_all_are_gone(carrier, batch)
+            carried = _Carried(carrier, len(batch))
+            for waiting in batch:
+                waiting.carried = carried
             carrier.add_done_callback(self._finish)
         if self._gathered:
             # So ten thousand emits at once are a stream of batches, and not too much for the sidecar.
             self._departure = self._loop.call_later(LONGEST_WAIT_S, self._depart_overdue)
 
     def _take(self) -> list[_Waiting]:
-        """Take the next batch; empty where nothing is left."""
+        """Take the next batch; empty where nothing is left.
+
+        Where there are many, it is an equal share of what is gathered and under way. Who has an answer emits again together
+        with all others of that answer: a call for one and a call for all others would stay like that, and cost the same.
+        """
         batch: list[_Waiting] = []
         size = 0
-        while self._gathered and len(batch) < MAX_ITEMS:
+        most = min(MAX_ITEMS, max(MANY_ITEMS, -(-(len(self._gathered) + self._emits) // MAX_CALLS)))
+        while self._gathered and len(batch) < most:
             size += self._gathered[0].request.ByteSize()
             if batch and (size > MAX_BYTES or self._gathered[0].deadline > batch[0].deadline + self._spread_s):
                 break
@@ -161,8 +194,9 @@ class _Lane:
 
     def _finish(self, carrier: asyncio.Task[None]) -> None:
         batch = self._carriers.pop(carrier)
-        for waiting in batch:
-            waiting.fail(_closed(maybe_stored=True))  # the carrier was cancelled; else all have their answers
+        if carrier.cancelled():  # else all have their answers
+            for waiting in batch:
+                waiting.fail(_closed(maybe_stored=True))
         self._arrive(len(batch))
 
     def _arrive(self, emits: int) -> None:
@@ -228,15 +262,6 @@ class _Lane:
             carrier.cancel()
         if carriers:
             await asyncio.wait(carriers)
-
-
-def _end_when_all_are_gone(carrier: asyncio.Task[None], batch: list[_Waiting]) -> None:
-    def look(answer: "asyncio.Future[Response]") -> None:
-        if answer.cancelled() and all(waiting.answer.cancelled() for waiting in batch):
-            carrier.cancel()
-
-    for waiting in batch:
-        waiting.answer.add_done_callback(look)
 
 
 def _closed(*, maybe_stored: bool) -> UnavailableError:
