@@ -10,11 +10,12 @@ import structlog
 from nats import errors
 
 from walnatsd.broker.client import Client
+from walnatsd.broker.denied import Denied
 from walnatsd.broker.errors import NotConnectedError
 from walnatsd.broker.failures import in_words
 from walnatsd.broker.identity import identity_options
 from walnatsd.broker.inbox import Inbox
-from walnatsd.broker.replies import Replies
+from walnatsd.broker.replies import NO_ANSWER, Replies
 from walnatsd.broker.wire import Frame, publish_frame
 from walnatsd.config.certificates import Certificates
 from walnatsd.config.secrets import Secrets
@@ -53,7 +54,8 @@ class Connection:
         self._client = Client(on_loss=self._go, certificates=certificates)
         self._inbox = f"{settings.inbox_prefix}.{secrets.token_hex(9)}"
         self._inboxes = 0
-        self._replies = Replies(f"{self._inbox}.r")
+        self._denied = Denied(self._inbox, settings.inbox_prefix, asyncio.get_running_loop().time)
+        self._replies = Replies(f"{self._inbox}.r", self._denied.why_silent)
         self.inbox = Inbox(settings.inbox_prefix)
         """Where answers to calls come in."""
         self._connected = asyncio.Event()
@@ -129,13 +131,21 @@ class Connection:
         """
         if not self._connected.is_set():
             raise NotConnectedError("NATS is not connected")
-        reply, future = self._replies.expect(timeout_s)
+        reply, future = self._replies.expect(timeout_s, subject)
         try:
             self._client.send(publish_frame(subject, reply, head, payload))
         except NotConnectedError:
             future.cancel()
             raise
         return future
+
+    def why_silent(self, subject: str) -> str:
+        """Say why there was no answer from a subject."""
+        return self._denied.why_silent(subject) or NO_ANSWER
+
+    def spell(self, *subjects: str) -> None:
+        """Name subjects that no answer is waited for from, so that it can be told which of them is denied."""
+        self._denied.spellings.update(subjects)
 
     def new_inbox(self) -> str:
         """Give a subject of this connection's own."""
@@ -144,6 +154,8 @@ class Connection:
 
     async def attach(self, subject: str, sink: Callable[[Frame], None]) -> int:
         """Subscribe; `sink` gets each frame as it is read and must not block. Returns a subscription id."""
+        if not subject.startswith(self._inbox):
+            self.spell(subject)
         return await self._client.attach(subject, sink)
 
     async def detach(self, sid: int, *, flush: bool = True) -> None:
@@ -255,6 +267,11 @@ class Connection:
 
     def _on_error(self, exception: Exception) -> None:
         text = in_words(exception)
+        if (denied := self._denied.note(text, self._replies.asked)) is not None:
+            self._metrics.nats_denied.inc()
+            if denied:
+                _log.error(denied)
+            return
         if self._ending:
             return
         if self._connected.is_set():

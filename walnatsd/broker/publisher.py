@@ -232,7 +232,7 @@ class Publisher:
                 async with asyncio.timeout(timeout_s):
                     frame = await request
             except TimeoutError:
-                raise NoReplyError("NATS did not answer in time") from None
+                raise NoReplyError(self._connection.why_silent(subject)) from None
         else:
             frame = await request
         return _read(frame, uid)

@@ -76,6 +76,7 @@ class Pull:
         self._receive = receive
         self._pin = pin
         self._next = f"{jetstream.prefix}.CONSUMER.MSG.NEXT.{stream}.{consumer}"
+        connection.spell(self._next)
         self._inbox = ""
         self._sid = 0
         self._asked = 0

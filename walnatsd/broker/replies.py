@@ -2,21 +2,30 @@
 
 import asyncio
 import itertools
+from collections.abc import Callable
 
 from walnatsd.broker.errors import BrokerError, NoReplyError, NoRespondersError
 from walnatsd.broker.wire import Frame
 
 SWEEP_INTERVAL_S = 0.25
-_NOBODY = (None, 0.0)
+NO_ANSWER = "NATS did not answer in time"
+_NOBODY = (None, 0.0, "")
 
 
 class Replies:
     """Futures by reply subject. One sweep looks for late ones, so a request costs no timer of its own."""
 
-    def __init__(self, inbox: str) -> None:
+    def __init__(self, inbox: str, why_silent: Callable[[str], str | None] = lambda _subject: None) -> None:
+        """Prepare waiting.
+
+        Args:
+            inbox: What reply subjects begin with.
+            why_silent: Says why there is no answer from a subject, where that is known.
+        """
         self._prefix = inbox + "."
+        self._why_silent = why_silent
         self._tokens = itertools.count(1)
-        self._waiting: dict[str, tuple[asyncio.Future[Frame], float]] = {}
+        self._waiting: dict[str, tuple[asyncio.Future[Frame], float, str]] = {}
         self._loop = asyncio.get_running_loop()
 
     @property
@@ -29,19 +38,24 @@ class Replies:
         """How many replies are waited for."""
         return len(self._waiting)
 
-    def expect(self, timeout_s: float) -> tuple[str, asyncio.Future[Frame]]:
-        """Give a reply subject, and a future of what comes there.
+    @property
+    def asked(self) -> list[str]:
+        """Where replies are waited for from."""
+        return [asked for _, _, asked in self._waiting.values()]
+
+    def expect(self, timeout_s: float, asked: str) -> tuple[str, asyncio.Future[Frame]]:
+        """Give a reply subject, and a future of what comes there when `asked` is asked.
 
         The future raises NoReplyError and NoRespondersError.
         """
         subject = f"{self._prefix}{next(self._tokens)}"
         future: asyncio.Future[Frame] = self._loop.create_future()
-        self._waiting[subject] = (future, self._loop.time() + timeout_s)
+        self._waiting[subject] = (future, self._loop.time() + timeout_s, asked)
         return subject, future
 
     def receive(self, frame: Frame) -> None:
         """Hand a reply to who waits for it."""
-        future, _ = self._waiting.pop(frame.subject, _NOBODY)
+        future, _, _ = self._waiting.pop(frame.subject, _NOBODY)
         if future is None or future.done():
             return
         if frame.head and frame.status == 503:
@@ -52,7 +66,7 @@ class Replies:
     def break_off(self) -> None:
         """Tell all who wait that the connection broke."""
         waiting, self._waiting = self._waiting, {}
-        for future, _ in waiting.values():
+        for future, _, _ in waiting.values():
             if not future.done():
                 _fail(future, NoReplyError("the connection to NATS broke before the answer came"))
 
@@ -61,11 +75,11 @@ class Replies:
         while True:
             await asyncio.sleep(SWEEP_INTERVAL_S)
             now = self._loop.time()
-            late = [subject for subject, (_, deadline) in self._waiting.items() if deadline <= now]
+            late = [subject for subject, (_, deadline, _) in self._waiting.items() if deadline <= now]
             for subject in late:
-                future, _ = self._waiting.pop(subject)
+                future, _, asked = self._waiting.pop(subject)
                 if not future.done():
-                    _fail(future, NoReplyError("NATS did not answer in time"))
+                    _fail(future, NoReplyError(self._why_silent(asked) or NO_ANSWER))
 
 
 def _fail(future: asyncio.Future[Frame], error: BrokerError) -> None:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 import yaml
 
+from walnatsd.broker.permissions import permissions
 from walnatsd.cli.config_option import BAD_CONFIG, load_all_or_exit
 from walnatsd.config.load import DEFAULT_FILE, Loaded, load_declarations
 from walnatsd.describe.asyncapi import asyncapi
@@ -39,7 +40,7 @@ _title_option = click.option("--title", help="Name of the system. Default: the s
 
 @click.group("docs")
 def command() -> None:
-    """Describe services, events, actors and schemas from their config files. No secret need be there."""
+    """Describe services, events and actors, and what they need of NATS, from config files. No secret need be there."""
 
 
 @command.command("asyncapi")
@@ -73,6 +74,33 @@ def d2_command(files: tuple[str, ...], more: tuple[str, ...], title: str | None)
 def mermaid_command(files: tuple[str, ...], more: tuple[str, ...], title: str | None) -> None:
     """A map in Mermaid, which GitHub and others draw where it stands in a page."""
     click.echo(mermaid(_system((*files, *more)), title=title or ""), nl=False)
+
+
+@command.command("nats-permissions")
+@click.option(
+    "-c",
+    "--config",
+    "file",
+    metavar="FILE",
+    type=click.Path(dir_okay=False),
+    default=DEFAULT_FILE,
+    show_default=True,
+    help="Config file of the sidecar.",
+)
+def nats_permissions_command(file: str) -> None:
+    """What the NATS user of a sidecar must be allowed, for the config of nats-server."""
+    [loaded] = load_all_or_exit([partial(load_declarations, file)])
+    groups = list(permissions(loaded.config))
+    click.echo("permissions: {")
+    for verb in ("publish", "subscribe"):
+        click.echo(f"  {verb}: {{ allow: [")
+        for group in groups:
+            if subjects := getattr(group, verb):
+                click.echo(f"    # {group.purpose}" + (": for that moment only" if group.seldom else ""))
+                for subject in subjects:
+                    click.echo(f"    {'# ' if group.seldom else ''}{json.dumps(subject)}")
+        click.echo("  ] }")
+    click.echo("}")
 
 
 class _Dumper(yaml.SafeDumper):

@@ -261,6 +261,11 @@ class Metrics:
         )
         self.nats_connected = Gauge("walnatsd_nats_connected", "1 while NATS is connected.", registry=registry)
         self.nats_reconnects = Counter("walnatsd_nats_reconnects", "Reconnects to NATS.", registry=registry)
+        self.nats_denied = Counter(
+            "walnatsd_nats_denied",
+            "Times that NATS did not let this user publish or subscribe; the log says to what.",
+            registry=registry,
+        )
         self._connections_cut = Counter(
             "walnatsd_connections_cut",
             "HTTP connections that were broken off: too_many of them, or a caller that took too long to send its head or "
