@@ -25,10 +25,12 @@ ENV PATH=/opt/walnatsd/bin:$PATH
 USER 10001:10001
 # Writable, for nats.embedded.data_dir and the like; without a config file relative paths start here.
 WORKDIR /var/lib/walnatsd
-# Where the config file moves the administration address, set WALNATSD_ADMIN__LISTEN instead, which both read.
+# Where the config file moves the administration address, set WALNATSD_ADMIN__LISTEN instead, which both read. Where that has
+# TLS, set WALNATSD_MONITORING__LISTEN, which is asked first.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["python", "-c", "\
 import http.client, os, sys; \
-admin = http.client.HTTPConnection(os.environ.get('WALNATSD_ADMIN__LISTEN', '127.0.0.1:7522'), timeout=3); \
+admin = http.client.HTTPConnection(os.environ.get('WALNATSD_MONITORING__LISTEN') \
+or os.environ.get('WALNATSD_ADMIN__LISTEN', '127.0.0.1:7522'), timeout=3); \
 admin.request('GET', '/readyz'); \
 answer = admin.getresponse(); \
 print(answer.read().decode()); \

@@ -175,6 +175,15 @@ def test_compose_publishes_on_loopback_only() -> None:
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ()))
 
 
+@pytest.mark.parametrize("name", ["shop", "walnatsd"])
+def test_the_service_and_its_sidecar_in_compose_are_locked_in(name) -> None:
+    service = compose_service(name)
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert all(volume.endswith(":ro") for volume in service["volumes"])
+
+
 def test_the_sidecar_of_compose_gets_a_config_that_it_takes(tmp_path) -> None:
     service = compose_service("walnatsd")
     [mount] = service["volumes"]

@@ -8,8 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from support.certificates import Authority
 from support.daemon import config_text, running
 from support.nats_server import free_port
+from support.waiting import until
 
 ROOT = Path(__file__).parents[2]
 INSTRUCTIONS = re.sub(r"\\\n", "", (ROOT / "Dockerfile").read_text()).splitlines()
@@ -19,13 +21,13 @@ def instructions(name: str) -> list[str]:
     return [line.removeprefix(name).strip() for line in INSTRUCTIONS if line.startswith(f"{name} ")]
 
 
-def health_check(admin: str) -> tuple[int, str]:
-    """Run the image's health check for a daemon whose administration address is this one."""
+def health_check(address: str, variable: str = "WALNATSD_ADMIN__LISTEN") -> tuple[int, str]:
+    """Run the image's health check for a daemon whose administration address, or another, is this one."""
     [instruction] = instructions("HEALTHCHECK")
     python, *arguments = json.loads(instruction.partition(" CMD ")[2])
     assert python == "python"
     ended = subprocess.run(
-        [sys.executable, *arguments], env=os.environ | {"WALNATSD_ADMIN__LISTEN": admin},
+        [sys.executable, *arguments], env=os.environ | {variable: address},
         capture_output=True, text=True, check=False, timeout=20,
     )  # fmt: skip
     return ended.returncode, ended.stdout + ended.stderr
@@ -36,6 +38,22 @@ async def test_the_health_check_passes_where_the_daemon_is_ready(nats) -> None:
         code, said = await asyncio.to_thread(health_check, sidecar.admin)
     assert code == 0, said
     assert '"ready"' in said
+
+
+async def test_the_health_check_asks_the_monitoring_address_where_there_is_one(nats, tmp_path) -> None:
+    """The administration address may have TLS."""
+    text = config_text(
+        nats.url,
+        monitoring={"listen": "127.0.0.1:0"},
+        admin={"tls": Authority(tmp_path).pair("admin").options()},
+    )
+    async with running(text, ready=False) as sidecar:
+        asked = health_check, sidecar.monitoring, "WALNATSD_MONITORING__LISTEN"
+
+        async def passes() -> bool:
+            return (await asyncio.to_thread(*asked))[0] == 0
+
+        await until(passes)
 
 
 async def test_the_health_check_fails_and_says_why_where_nats_is_away() -> None:
