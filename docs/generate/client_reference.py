@@ -17,7 +17,9 @@ Everything that `walnatsd_client` exports, from its docstrings. [The Python clie
 """
 _SECTIONS = re.compile(r"^(Args|Returns|Raises|Yields|Attributes):$", re.MULTILINE)
 _GROUPS = {
-    "Connections": ("connect", "Connection", "connect_sync", "SyncConnection", "Receipt", "Registered", "Feed", "Seen"),
+    "Connections": (
+        "connect", "Connection", "connect_sync", "SyncConnection", "Tls", "Receipt", "Registered", "Feed", "Seen",
+    ),
     "Declarations": (
         "Event", "EventWithResponse", "Limits", "Actor", "BatchActor", "Batch", "RetryPolicy", "RateLimit", "MatchTime",
         "OrderHeader", "Breaker",

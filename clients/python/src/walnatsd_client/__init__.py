@@ -36,6 +36,7 @@ from walnatsd_client._event import Event, EventWithResponse, Limits
 from walnatsd_client._monitor import Feed, Seen
 from walnatsd_client._serializers import MessagePack, Serializer
 from walnatsd_client._sync import SyncConnection, connect_sync
+from walnatsd_client._tls import Tls
 from walnatsd_client._version import __version__
 from walnatsd_client._webhook import asgi_app
 
@@ -69,6 +70,7 @@ __all__ = [
     "Seen",
     "Serializer",
     "SyncConnection",
+    "Tls",
     "UnavailableError",
     "UnknownActorError",
     "UnknownEventError",

@@ -13,6 +13,7 @@ ResponseT = TypeVar("ResponseT")
 
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 1.0
+_WHY_S = 0.2
 # How gRPC says that the connection broke, or that the sidecar is going down and dropped the call.
 _LOST = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 
@@ -90,9 +91,24 @@ async def call_told(
         await asyncio.sleep(min(pause_s, max(deadline - now(), 0)))
         pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
     waited_s = timeout_s if asked_s is None else asked_s
+    why = "" if under_way else await _why_not_there(channel)
     raise UnavailableError(
-        f"no answer from the sidecar within {waited_s:g} s", SIDECAR_UNAVAILABLE, uid=uid, maybe_stored=under_way
+        f"no answer from the sidecar within {waited_s:g} s{why}", SIDECAR_UNAVAILABLE, uid=uid, maybe_stored=under_way
     )
+
+
+async def _why_not_there(channel: grpc.aio.Channel) -> str:
+    """Ask gRPC why there is no connection; it tells only who makes a call. Empty where it does not either."""
+    ask: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/grpc.health.v1.Health/Check")
+    try:
+        await ask(b"", timeout=_WHY_S)
+    except grpc.aio.AioRpcError as error:
+        return f": {error.details()}" if error.code() == grpc.StatusCode.UNAVAILABLE else ""
+    except (grpc.aio.UsageError, asyncio.CancelledError):
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+    return ""
 
 
 async def _is_ready(channel: grpc.aio.Channel, deadline: float) -> bool:

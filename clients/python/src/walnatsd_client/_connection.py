@@ -20,6 +20,7 @@ from walnatsd_client._monitor import Feed, watching
 from walnatsd_client._proto import actors_pb2, actors_pb2_grpc, events_pb2, events_pb2_grpc
 from walnatsd_client._registrations import Registrations
 from walnatsd_client._request import request
+from walnatsd_client._tls import Tls
 from walnatsd_client._token import token_or_default, with_token
 
 T = TypeVar("T")
@@ -311,7 +312,9 @@ class Connection:
 
 
 @asynccontextmanager
-async def connect(target: str = DEFAULT_TARGET, *, token: str | None = None) -> AsyncIterator[Connection]:
+async def connect(
+    target: str = DEFAULT_TARGET, *, token: str | None = None, tls: Tls | None = None
+) -> AsyncIterator[Connection]:
     """Open a connection to a sidecar.
 
     It is made on the first call and made again whenever it is lost, so the sidecar may start after its service.
@@ -321,17 +324,24 @@ async def connect(target: str = DEFAULT_TARGET, *, token: str | None = None) -> 
         token: One of the sidecar's `auth.tokens`, sent with every call. None: what the environment variable
             `WALNATSD_TOKEN` holds, if it is set. Emitting needs the scope `emit`; registering actors, listening and
             watching `act`.
+        tls: Speak TLS, with these certificates. None: the sidecar has none.
 
     Raises:
-        ValueError: The token has characters that can't be sent.
+        ValueError: The token has characters that can't be sent, or a file of `tls` can't be used.
     """
     token = token_or_default(token)
-    async with grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS) as channel:
+    async with _channel(target, tls) as channel:
         connection = Connection(channel, token)
         try:
             yield connection
         finally:
             await connection._gathering.close()  # noqa: SLF001 - ours
+
+
+def _channel(target: str, tls: Tls | None) -> grpc.aio.Channel:
+    if tls is None:
+        return grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS)
+    return grpc.aio.secure_channel(target, tls.credentials(), options=[*_CHANNEL_OPTIONS, *tls.options])
 
 
 def _distinct(events: list[Event[Any]]) -> list[Event[Any]]:

@@ -23,6 +23,7 @@ from walnatsd_client._connection import (
     connect,
 )
 from walnatsd_client._event import Event, EventWithResponse
+from walnatsd_client._tls import Tls
 from walnatsd_client._token import token_or_default
 
 T = TypeVar("T")
@@ -188,7 +189,7 @@ class _Background:
             await asyncio.wait(calls)  # they have lost their connection, and tell so
 
 
-def connect_sync(target: str = DEFAULT_TARGET, *, token: str | None = None) -> SyncConnection:
+def connect_sync(target: str = DEFAULT_TARGET, *, token: str | None = None, tls: Tls | None = None) -> SyncConnection:
     """Give a connection to a sidecar for blocking code.
 
     ```python
@@ -202,9 +203,10 @@ def connect_sync(target: str = DEFAULT_TARGET, *, token: str | None = None) -> S
     Args:
         target: Host and port, or a socket as `unix:/run/walnatsd/grpc.sock`.
         token: As of `connect`.
+        tls: As of `connect`; the files are read at the first call.
 
     Raises:
-        ValueError: As of `connect`.
+        ValueError: As of `connect`; about the files of `tls`, at the first call.
     """
     token = token_or_default(token) or ""
-    return SyncConnection(lambda: connect(target, token=token))
+    return SyncConnection(lambda: connect(target, token=token, tls=tls))
