@@ -1,4 +1,4 @@
-"""Writes docs/metrics.md from the one file that defines the metrics. `make docs` runs it, a test sees that it was run."""
+"""Writes docs/metrics.md from what defines the metrics. `make docs` runs it, a test sees that it was run."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

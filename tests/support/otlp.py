@@ -17,6 +17,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
     add_TraceServiceServicer_to_server,
 )
 
+from support.receiver import serving
 from support.waiting import until
 
 KINDS = {1: "INTERNAL", 2: "SERVER", 3: "CLIENT", 4: "PRODUCER", 5: "CONSUMER"}
@@ -115,14 +116,9 @@ async def otlp_receiver() -> AsyncIterator[OtlpReceiver]:
 
     app = web.Application(client_max_size=1 << 26)
     app.router.add_post("/v1/traces", export)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        receiver.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    async with serving(app) as address:
+        receiver.url = f"http://{address}"
         yield receiver
-    finally:
-        await runner.cleanup()
 
 
 @contextlib.asynccontextmanager

@@ -22,6 +22,18 @@ class Received:
         return int(self.headers["walnats-attempt"])
 
 
+@contextlib.asynccontextmanager
+async def serving(app: web.Application) -> AsyncIterator[str]:
+    """Serve an application while the body runs; gives host and port."""
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield f"127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
 Answer = Callable[[Received], Awaitable[web.StreamResponse]]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
+from support.receiver import serving
 from support.waiting import until
 
 
@@ -44,11 +45,6 @@ async def sentry_receiver() -> AsyncIterator[SentryReceiver]:
 
     app = web.Application()
     app.router.add_post("/api/7/envelope/", take)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        receiver.dsn = f"http://key@127.0.0.1:{runner.addresses[0][1]}/7"
+    async with serving(app) as address:
+        receiver.dsn = f"http://key@{address}/7"
         yield receiver
-    finally:
-        await runner.cleanup()

@@ -13,8 +13,9 @@ from walnatsd.model.actor import Actor
 from walnatsd.model.event import Event
 from walnatsd.model.names import stream_name
 from walnatsd.model.refusal import Reason, Refusal
+from walnatsd.observe.collectors import Fill, Lag
 from walnatsd.observe.health import Health
-from walnatsd.observe.metrics import Fill, Lag, Metrics
+from walnatsd.observe.metrics import Metrics
 from walnatsd.observe.recent import NOTHING, Activity, Recent
 
 COUNT_TIMEOUT_S = 2.0

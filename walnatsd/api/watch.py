@@ -16,7 +16,8 @@ from walnatsd.broker.jetstream import JetStream
 from walnatsd.broker.registration import consumer_change, stream_change
 from walnatsd.model.event import Event
 from walnatsd.model.refusal import Refusal
-from walnatsd.observe.metrics import Fill, Lag, Metrics
+from walnatsd.observe.collectors import Fill, Lag
+from walnatsd.observe.metrics import Metrics
 
 PERIOD_S = 5.0
 LEAST_PAUSE_S = 0.25

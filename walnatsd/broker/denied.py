@@ -3,6 +3,8 @@
 import re
 from collections.abc import Callable, Iterable
 
+from walnatsd.observe.sparingly import Sparingly
+
 REMEMBERED_S = 60.0
 """So long after NATS said it, silence is explained by it: permissions may be given while the connection lasts."""
 REPEAT_S = 30.0
@@ -26,7 +28,7 @@ class Denied:
         self._prefix = inbox_prefix
         self._now = now
         self._at: dict[tuple[str, str], float] = {}
-        self._told_at: dict[tuple[str, str], float] = {}
+        self._complaints = Sparingly(REPEAT_S, now)
         self.spellings: set[str] = set()
         """Subjects as they are written: the nats library gives them in lower case. For those that no answer is waited for."""
 
@@ -44,10 +46,9 @@ class Denied:
             return None
         verb, subject = found[1].lower(), found[2]
         denied = (verb, _general(subject).lower())
-        self._at[denied] = now = self._now()
-        if now - self._told_at.get(denied, -REPEAT_S) < REPEAT_S:
+        self._at[denied] = self._now()
+        if not self._complaints.may_say(denied):
             return ""
-        self._told_at[denied] = now
         if verb == "subscription":
             return self._to_subscribe(subject)
         spelled = {each.lower(): each for each in map(_general, (*self.spellings, *asked))}

@@ -18,6 +18,7 @@ from walnatsd.dashboard.drawing import draw
 from walnatsd.dashboard.forms import Forms
 from walnatsd.dashboard.pages import ROOT, STATIC, address, page, static
 from walnatsd.dashboard.sessions import OPERATION, Sessions
+from walnatsd.model.names import stream_name
 from walnatsd.model.number import read_number
 from walnatsd.model.refusal import Reason, Refusal
 from walnatsd.monitor.watcher import Watcher
@@ -124,7 +125,7 @@ class _Dashboard:
             event, actor, limit=LETTERS_PER_PAGE, cursor=request.query.get("cursor")
         )
         counts = await self._office.overview.dead_letters() or {}
-        names = {each.event.stream: each.event.name for each in self._office.overview.events()}
+        names = {stream_name(name): name for name in self._office.administration.event_names()}
         choices = [
             (f"{names.get(stream, stream)}/{of}", of, names.get(stream, stream), number)
             for (stream, of), number in sorted(counts.items())
@@ -266,11 +267,10 @@ class _Dashboard:
     def _page(self, request: web.Request, template: str, **values: Any) -> web.Response:
         visitor = self._forms.visitor(request)
         # a page that refreshes itself in another tab must not take the word that was left for this one
-        is_seen = request.headers.get("Sec-Fetch-Mode", "navigate") == "navigate"
         answer = page(
             template, service=self._office.overview.service, problems=self._office.overview.problems,
             is_logged_in=self._sessions.access is not None,
-            form_token=self._forms.token(visitor), note=self._forms.said(visitor) if is_seen else "", **values,
+            form_token=self._forms.token(visitor), note=self._forms.said(visitor) if door.is_page(request) else "", **values,
         )  # fmt: skip
         self._forms.remember(request, answer, visitor)
         return answer

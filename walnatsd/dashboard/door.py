@@ -36,7 +36,7 @@ def door(sessions: Sessions) -> Middleware:
                 sessions.check(request)
             return await handler(request)
         except Refusal as refusal:
-            if refusal.reason is Reason.TOKEN and request.method == "GET" and _is_page(request):
+            if refusal.reason is Reason.TOKEN and request.method == "GET" and is_page(request):
                 to = quote(request.path_qs, safe="")
                 return web.Response(status=303, headers={"Location": f"{address('login')}?to={to}"})
             return refused(refusal)
@@ -77,7 +77,7 @@ def _is_open(request: web.Request) -> bool:
     return request.path == address("login") or request.path.startswith(f"{address('static')}/")
 
 
-def _is_page(request: web.Request) -> bool:
+def is_page(request: web.Request) -> bool:
     """Whether somebody asked for a page to be shown, and no script for data."""
     return request.headers.get("Sec-Fetch-Mode", "navigate") == "navigate"
 

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs
 
 from aiohttp import web
 
-from walnatsd.dashboard.pages import ROOT
+from walnatsd.dashboard import cookies
 from walnatsd.model.refusal import Reason, Refusal
 
 FIELD = "form_token"
@@ -29,15 +29,13 @@ class Forms:
 
     def visitor(self, request: web.Request) -> str:
         """Give the random name of a browser; a new one where it has none."""
-        return request.cookies.get(_cookie(request)) or secrets.token_urlsafe(24)
+        return cookies.read(request, "form") or secrets.token_urlsafe(24)
 
     def remember(self, request: web.Request, response: web.StreamResponse, visitor: str) -> None:
         """Leave the name with the browser."""
-        if request.cookies.get(_cookie(request)) != visitor:
+        if cookies.read(request, "form") != visitor:
             # Lax: whoever comes by a link in an alert keeps the forms of other tabs; it grants nothing by itself
-            response.set_cookie(
-                _cookie(request), visitor, path=ROOT, httponly=True, samesite="Lax", secure=request.secure
-            )
+            cookies.leave(request, response, "form", visitor, same_site="Lax")
 
     def token(self, visitor: str) -> str:
         """Give what a form of this browser has to send along."""
@@ -52,7 +50,7 @@ class Forms:
         if request.content_type != _FORM:
             raise Refusal(Reason.INVALID_REQUEST, f"a form has the content type {_FORM}")
         fields = parse_qs((await request.read()).decode(errors="replace"), keep_blank_values=True)
-        given, visitor = fields.get(FIELD, [""])[0], request.cookies.get(_cookie(request), "")
+        given, visitor = fields.get(FIELD, [""])[0], cookies.read(request, "form")
         if not (visitor and hmac.compare_digest(given.encode(), self.token(visitor).encode())):
             raise Refusal(
                 Reason.ORIGIN,
@@ -70,9 +68,3 @@ class Forms:
     def said(self, visitor: str) -> str:
         """Take the word that was left; empty where there is none."""
         return self._notes.pop(visitor, "")
-
-
-def _cookie(request: web.Request) -> str:
-    """Name the cookie. Browsers keep cookies by host and not by port, and a machine may have several sidecars."""
-    port = request.host.rpartition(":")[2]
-    return f"walnatsd-form-{port}" if port.isdecimal() else "walnatsd-form"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from aiohttp import hdrs, web
 
 from walnatsd.api.access import Access, needed_for
-from walnatsd.dashboard.pages import ROOT
+from walnatsd.dashboard import cookies
 from walnatsd.model.refusal import Reason, Refusal
 
 OPERATION = "dashboard"
@@ -45,7 +45,7 @@ class Sessions:
         """Give what a request is allowed by: its own header, or what its session began with."""
         if own := request.headers.get(hdrs.AUTHORIZATION):
             return own
-        session = self._sessions.get(_digest(request.cookies.get(_cookie(request), "")))
+        session = self._sessions.get(_digest(cookies.read(request, "session")))
         return session.authorization if session is not None and session.until > self._now() else None
 
     def check(self, request: web.Request) -> None:
@@ -72,21 +72,13 @@ class Sessions:
         self._sessions[_digest(name)] = _Session(authorization, self._now() + LASTS_S)
         while len(self._sessions) > MOST_SESSIONS:
             self._sessions.popitem(last=False)
-        response.set_cookie(
-            _cookie(request), name, path=ROOT, httponly=True, samesite="Strict", secure=request.secure
-        )  # fmt: skip
+        cookies.leave(request, response, "session", name, same_site="Strict")
 
     def end(self, request: web.Request, response: web.StreamResponse) -> None:
         """End the session of a browser, where it has one."""
-        self._sessions.pop(_digest(request.cookies.get(_cookie(request), "")), None)
-        response.del_cookie(_cookie(request), path=ROOT)
+        self._sessions.pop(_digest(cookies.read(request, "session")), None)
+        cookies.take_back(request, response, "session")
 
 
 def _digest(name: str) -> bytes:
     return hashlib.sha256(name.encode(errors="replace")).digest()
-
-
-def _cookie(request: web.Request) -> str:
-    """Name the cookie; browsers keep cookies by host and not by port."""
-    port = request.host.rpartition(":")[2]
-    return f"walnatsd-session-{port}" if port.isdecimal() else "walnatsd-session"

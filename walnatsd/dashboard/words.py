@@ -83,18 +83,22 @@ def _code(sign: str) -> str:
 
 def payload(body: bytes) -> tuple[str, str]:
     """Give the beginning of a payload to be shown, and how it is written: `text` or `hexadecimal`."""
-    shown = body[:MOST_SHOWN_BYTES]
-    try:
-        body.decode()
-    except UnicodeDecodeError:
+    if not _is_text(body):
         return _dump(body[:_BINARY_SHOWN_BYTES]), "hexadecimal"
-    return visible(shown.decode(errors="ignore")), "text"
+    return visible(body[:MOST_SHOWN_BYTES].decode(errors="ignore")), "text"
 
 
 def is_cut(body: bytes) -> bool:
     """Whether `payload` does not show all of it."""
-    most = MOST_SHOWN_BYTES if payload(body)[1] == "text" else _BINARY_SHOWN_BYTES
-    return len(body) > most
+    return len(body) > (MOST_SHOWN_BYTES if _is_text(body) else _BINARY_SHOWN_BYTES)
+
+
+def _is_text(body: bytes) -> bool:
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _dump(body: bytes) -> str:

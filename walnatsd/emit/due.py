@@ -23,6 +23,7 @@ from walnatsd.model.event import Event
 from walnatsd.model.message import Message
 from walnatsd.model.refusal import Reason, Refusal
 from walnatsd.observe.metrics import Metrics
+from walnatsd.observe.sparingly import Sparingly
 
 if TYPE_CHECKING:  # needs an extra
     from walnatsd.observe.spans import Tracing
@@ -103,7 +104,7 @@ class Due:
         self._idle.set()
         self._away: dict[str, float] = {}
         """Events that could not be reached, and when one message of each is tried again, on the loop's clock."""
-        self._said: dict[tuple[str, str], float] = {}
+        self._complaints = Sparingly(SAY_AGAIN_S, self._loop.time)
         """When it was said last of an event that its messages can't be stored, and for which reason."""
         self._pull = Pull(
             connection,
@@ -242,10 +243,8 @@ class Due:
 
     def _say(self, delivery: Delivery, event: str, reason: str, why: str) -> None:
         """Say it aloud, but not once per message."""
-        now = self._loop.time()
-        if now - self._said.get((event, reason), -SAY_AGAIN_S) < SAY_AGAIN_S:
+        if not self._complaints.may_say((event, reason)):
             return
-        self._said = {key: at for key, at in self._said.items() if now - at < SAY_AGAIN_S} | {(event, reason): now}
         _log.error(
             "messages that are due can't be stored now; they wait and are tried again",
             event_name=event or None, reason=reason, why=why, sequence_in_walnatsd=delivery.key[1],

@@ -132,7 +132,7 @@ class Emitter:
                             continue
                         assert emit.outgoing is not None
                         results[place] = receipt = receipt_of(emit.outgoing, ack)
-                        outcome = _outcome_of(receipt)
+                        outcome = receipt.outcome
                         self._conclude(emit, outcome, receipt)
                         counted[emit.label, outcome] += 1
                     elif emit.refusal is not None:
@@ -182,7 +182,7 @@ class Emitter:
             outcome, result = refusal.reason, refusal
             raise
         else:
-            outcome, result = _outcome_of(receipt), receipt
+            outcome, result = receipt.outcome, receipt
             return receipt
         finally:
             self._conclude(emit, outcome, result)
@@ -263,9 +263,3 @@ class Emitter:
     async def wait_idle(self) -> None:
         """Wait until no emit waits to be stored."""
         await self._idle.wait()
-
-
-def _outcome_of(receipt: Receipt) -> str:
-    if receipt.spooled:
-        return "spooled"
-    return "duplicate" if receipt.duplicate else "scheduled" if receipt.scheduled else "stored"

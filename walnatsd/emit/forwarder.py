@@ -247,11 +247,11 @@ class Forwarder:
                 trace.end(refusal.reason, why=refusal.message)
             return refusal
         if trace is not None:
-            trace.end(_outcome_of(receipt), receipt.stream, receipt.sequence)
+            trace.end(receipt.outcome, receipt.stream, receipt.sequence)
         return receipt
 
     def _count(self, kept: Kept, receipt: Receipt) -> None:
-        self._metrics.spool_forwarded(self._label(kept.entry.event), _outcome_of(receipt)).inc()
+        self._metrics.spool_forwarded(self._label(kept.entry.event), receipt.outcome).inc()
 
     def _label(self, event: str) -> str:
         return event if self._find_event(event) is not None else UNKNOWN
@@ -323,10 +323,6 @@ class Forwarder:
             event_name=entry.event, uid=entry.uid, id=kept.id, reason=reason, why=why,
         )  # fmt: skip
         return True
-
-
-def _outcome_of(receipt: Receipt) -> str:
-    return "duplicate" if receipt.duplicate else "scheduled" if receipt.scheduled else "stored"
 
 
 def _link(run: _Run, before: Kept, number: int) -> dict[str, str]:

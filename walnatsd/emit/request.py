@@ -61,6 +61,13 @@ class Receipt(NamedTuple):
     spooled: bool = False
     """It waits on the local disk for NATS; so does what it is a duplicate of."""
 
+    @property
+    def outcome(self) -> str:
+        """The same in one word: spooled, duplicate, scheduled or stored."""
+        if self.spooled:
+            return "spooled"
+        return "duplicate" if self.duplicate else "scheduled" if self.scheduled else "stored"
+
 
 def with_encoded_attributes(request: EmitRequest) -> EmitRequest:
     """Give the request with its CloudEvents attributes percent-encoded, in whatever way the emitter wrote them.

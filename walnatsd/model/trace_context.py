@@ -20,7 +20,13 @@ def header_of(header: Mapping[str, str], name: str) -> str | None:
     return next((value for other, value in header.items() if other.lower() == name), None)
 
 
+def ids_of(header: Mapping[str, str]) -> tuple[str, str] | None:
+    """Give the ids of the trace that a message belongs to (32 hex digits) and of its span there (16); None where it says none."""
+    found = _TRACEPARENT.fullmatch(header_of(header, TRACEPARENT) or "")
+    return (found[1], found[2]) if found is not None else None
+
+
 def trace_of(header: Mapping[str, str]) -> str | None:
     """Give the id of the trace that a message belongs to, 32 hex digits; None where it says of none."""
-    found = _TRACEPARENT.fullmatch(header_of(header, TRACEPARENT) or "")
-    return found[1] if found is not None else None
+    ids = ids_of(header)
+    return ids[0] if ids is not None else None

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from enum import StrEnum
 
+from walnatsd.observe.sparingly import Sparingly
+
 TOLERATED_FAILURES = 20
 """In a row, of the sidecar or of an actor, and of one message: walnats' defaults."""
 AGAIN_AFTER_S = 600.0
@@ -31,10 +33,9 @@ class Alarm:
         Args:
             clock: Gives the time in seconds; it never goes back.
         """
-        self._clock = clock
         self._overall = 0
         self._by_actor: dict[Name, int] = {}
-        self._reported_at: dict[tuple[Name, str], float] = {}
+        self._reports = Sparingly(AGAIN_AFTER_S, clock)
 
     def succeeded(self, actor: Name) -> None:
         """Take note of a success."""
@@ -52,8 +53,4 @@ class Alarm:
 
     def given_up(self, actor: Name, kind: str) -> Ruling:
         """Say what becomes of a failure that is worth a report however many there are: a dead letter."""
-        key, now = (actor, kind), self._clock()
-        if now - self._reported_at.get(key, -AGAIN_AFTER_S) < AGAIN_AFTER_S:
-            return Ruling.REPEATED
-        self._reported_at[key] = now
-        return Ruling.REPORTED
+        return Ruling.REPORTED if self._reports.may_say((actor, kind)) else Ruling.REPEATED

@@ -18,9 +18,10 @@ from walnatsd.model.actor import Actor
 from walnatsd.model.attempt import Attempt
 from walnatsd.model.message import Message
 from walnatsd.model.retry import DeadLetter, Decision
-from walnatsd.model.trace_context import TRACEPARENT, header_of, trace_of
+from walnatsd.model.trace_context import ids_of
 from walnatsd.observe.alarm import Alarm, Ruling
 from walnatsd.observe.metrics import Metrics
+from walnatsd.observe.sparingly import Sparingly
 
 SAY_AGAIN_S = 60.0
 
@@ -127,8 +128,8 @@ class Sentry:
                 **facts,
             },
         }
-        if (trace := trace_of(message.headers)) is not None:
-            span = str(header_of(message.headers, TRACEPARENT)).split("-")[2]
+        if (ids := ids_of(message.headers)) is not None:
+            trace, span = ids
             event["contexts"] = {"trace": {"type": "trace", "trace_id": trace, "span_id": span}}
         self._client.capture_event(event)
 
@@ -139,13 +140,11 @@ class _Lost:
     def __init__(self, metrics: Metrics, address: str) -> None:
         self._metrics = metrics
         self._address = address
-        self._said_at: float | None = None
+        self._complaints = Sparingly(SAY_AGAIN_S, time.monotonic)
 
     def note(self, reason: str) -> None:
         self._metrics.sentry_reports("lost").inc()
-        now = time.monotonic()
-        if self._said_at is None or now - self._said_at >= SAY_AGAIN_S:
-            self._said_at = now
+        if self._complaints.may_say():
             _log.warning(
                 "reports don't reach Sentry; they are lost, nothing else is", address=self._address, why=reason
             )

@@ -18,6 +18,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from walnatsd.observe.errors import ObserveError
 from walnatsd.observe.metrics import Metrics
+from walnatsd.observe.sparingly import Sparingly
 
 SAY_AGAIN_S = 60.0
 HOPELESS_S = 1.0
@@ -57,7 +58,6 @@ class SpanQueue(SpanProcessor):
         self._exporter = exporter
         self._endpoint = endpoint
         self._metrics = metrics
-        self._clock = clock
         self._size = _whole(environ, "OTEL_BSP_MAX_QUEUE_SIZE", _QUEUE_SIZE)
         self._batch_size = min(_whole(environ, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", _BATCH_SIZE), self._size)
         self._delay_s = _whole(environ, "OTEL_BSP_SCHEDULE_DELAY", _DELAY_MS) / 1000
@@ -66,7 +66,7 @@ class SpanQueue(SpanProcessor):
         self._stopping = False
         self._abandoned = False
         self._failing = False
-        self._said_at: float | None = None
+        self._complaints = Sparingly(SAY_AGAIN_S, clock)
         self._why = _LastWords()
         self._thread = threading.Thread(target=self._export_until_stopped, name="spans", daemon=True)
         self._thread.start()
@@ -117,9 +117,7 @@ class SpanQueue(SpanProcessor):
                 self._say()
 
     def _say(self) -> None:
-        now = self._clock()
-        if self._said_at is None or now - self._said_at >= SAY_AGAIN_S:
-            self._said_at = now
+        if self._complaints.may_say():
             _log.warning(
                 "spans can't be exported; they are lost, nothing else is", endpoint=self._endpoint, why=self._why.told
             )

@@ -6,9 +6,7 @@ Names and attributes are those of the OpenTelemetry semantic conventions 1.44.0 
 
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from time import time_ns
-from urllib.parse import urlsplit
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -17,18 +15,26 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from walnatsd.model.actor import Actor
 from walnatsd.model.attempt import Attempt
-from walnatsd.model.headers import MESSAGE_ID, TRACE_ID
+from walnatsd.model.headers import TRACE_ID
 from walnatsd.model.message import Message
 from walnatsd.model.outcome import Outcome, Verdict
-from walnatsd.model.retry import Ack, DeadLetter, Decision, Retry
+from walnatsd.model.retry import Decision
 from walnatsd.model.trace_context import TRACEPARENT, TRACESTATE, header_of
+from walnatsd.observe.span_facts import (
+    Facts,
+    attributes,
+    conversation,
+    identity,
+    of_attempt,
+    of_consumer,
+    of_message,
+    settlement,
+)
 from walnatsd.payload.cloudevents import PREFIX as CLOUDEVENTS
 
 SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
 MOST_LINKS = 128
 """The specification's default limit of the links of a span; the SDK would drop those beyond it."""
-
-Facts = dict[str, str | int | float | bool]
 
 _NO_ERROR = frozenset({Verdict.ACKNOWLEDGED, Verdict.HANDED_BACK})
 _STORED = frozenset({"stored", "duplicate", "scheduled"})
@@ -49,7 +55,7 @@ class Tracing:
             f"request {event}",
             _parent(header, trace_id),
             SpanKind.CLIENT,
-            _attributes("request", None, event) | _conversation(trace_id),
+            attributes("request", None, event) | conversation(trace_id),
         )
         return RequestTrace(span)
 
@@ -66,7 +72,7 @@ class Tracing:
         """
         parent = trace.set_span_in_context(within.span, Context()) if within is not None else _parent(header, trace_id)
         span = self._tracer.start_span(
-            f"emit {event}", parent, SpanKind.PRODUCER, _attributes("emit", "create", event) | _conversation(trace_id)
+            f"emit {event}", parent, SpanKind.PRODUCER, attributes("emit", "create", event) | conversation(trace_id)
         )
         return EmitTrace(self._tracer, event, span)
 
@@ -82,7 +88,7 @@ class Tracing:
             f"publish {event}",
             _parent(header),
             SpanKind.CLIENT if created.is_valid else SpanKind.PRODUCER,
-            _attributes("publish", "send", event) | _identity(header),
+            attributes("publish", "send", event) | identity(header),
             links=[Link(created)] if created.is_valid else (),
         )
         if created.is_valid:
@@ -107,7 +113,7 @@ class Tracing:
             f"deliver {actor.event}",
             parent,
             SpanKind.CONSUMER,
-            _of_consumer(actor.event, actor.name) | _of_message(message) | {"walnatsd.attempt": number},
+            of_consumer(actor.event, actor.name) | of_message(message) | {"walnatsd.attempt": number},
             links=[Link(created)] if created.is_valid else (),
         )
         return DeliveryTrace(self._tracer, actor, span)
@@ -121,7 +127,7 @@ class Tracing:
             f"deliver {actor.event}",
             Context(),
             SpanKind.CONSUMER,
-            _of_consumer(actor.event, actor.name) | {"messaging.batch.message_count": len(messages)},
+            of_consumer(actor.event, actor.name) | {"messaging.batch.message_count": len(messages)},
             links=[Link(context) for context in created[:MOST_LINKS]],
         )
         return DeliveryTrace(self._tracer, actor, span)
@@ -177,7 +183,7 @@ class EmitTrace:
                 f"publish {self._event}",
                 trace.set_span_in_context(span, Context()),
                 SpanKind.CLIENT,
-                _attributes("publish", "send", self._event) | facts,
+                attributes("publish", "send", self._event) | facts,
                 links=[Link(span.get_span_context())],
                 start_time=self._published_at,
             )
@@ -233,7 +239,7 @@ class DeliveryTrace:
         self._actor = actor
         self.span = span
         self._context = trace.set_span_in_context(span, Context())
-        name, attributes = _of_attempt(actor.event, actor.name, actor.url)
+        name, attributes = of_attempt(actor.event, actor.name, actor.url)
         self.attempt = tracer.start_span(name, self._context, SpanKind.CLIENT, attributes)
         self._settled_from = 0
 
@@ -264,27 +270,23 @@ class DeliveryTrace:
         span.set_attribute("walnatsd.outcome", outcome.verdict.value)
         if outcome.status is not None:
             span.set_attribute("http.response.status_code", outcome.status)
-        if outcome.verdict not in _NO_ERROR:
-            _fail(span, str(outcome.status or outcome.verdict.value), outcome.reason)
+        _judge(span, outcome)
         span.end(self._settled_from)
 
     def settled(self, attempt: Attempt, decision: Decision) -> None:
         """End the delivery of one message, which the decision was carried out on."""
         if not self.span.is_recording():
             return
-        name, facts = _settlement(decision)
+        name, facts = settlement(decision)
         self._tracer.start_span(
             f"{name} {self._actor.event}",
             self._context,
             SpanKind.CLIENT,
-            _attributes(name, "settle", self._actor.event)
-            | {"messaging.consumer.group.name": self._actor.name}
-            | facts,
+            attributes(name, "settle", self._actor.event) | {"messaging.consumer.group.name": self._actor.name} | facts,
             start_time=self._settled_from,
         ).end()
         self.span.set_attributes(facts)
-        if attempt.outcome.verdict not in _NO_ERROR:
-            _fail(self.span, str(attempt.outcome.status or attempt.outcome.verdict.value), attempt.outcome.reason)
+        _judge(self.span, attempt.outcome)
         self.span.end()
 
     def settled_all(self, outcomes: Sequence[Outcome]) -> None:
@@ -296,7 +298,7 @@ class DeliveryTrace:
             self.span.set_attribute(f"walnatsd.batch.{verdict.value}", count)
         bad = next((outcome for outcome in outcomes if outcome.verdict not in _NO_ERROR), None)
         if bad is not None:
-            _fail(self.span, str(bad.status or bad.verdict.value), bad.reason)
+            _judge(self.span, bad)
         self.span.end()
 
     def cancelled(self) -> None:
@@ -331,83 +333,13 @@ def _put(span: Span, header: MutableMapping[str, str]) -> None:
     _propagator.inject(header, trace.set_span_in_context(span, Context()))
 
 
-# ---- attributes
+# ---- errors
 
 
-@lru_cache(maxsize=4096)
-def _cached_attributes(operation: str, kind: str | None, event: str) -> Facts:
-    attributes: Facts = {
-        "messaging.system": "nats",
-        "messaging.operation.name": operation,
-        "messaging.destination.name": event,
-    }
-    if kind is not None:
-        attributes["messaging.operation.type"] = kind
-    return attributes
-
-
-def _attributes(operation: str, kind: str | None, event: str) -> Facts:
-    return dict(_cached_attributes(operation, kind, event))
-
-
-def _conversation(trace_id: str) -> Facts:
-    return {"messaging.message.conversation_id": trace_id} if trace_id else {}
-
-
-def _identity(header: Mapping[str, str]) -> Facts:
-    identity = _conversation(header.get(TRACE_ID, ""))
-    if uid := header.get(MESSAGE_ID):
-        identity["messaging.message.id"] = uid
-    return identity
-
-
-def _of_consumer(event: str, actor: str) -> Facts:
-    return _attributes("deliver", "process", event) | {"messaging.consumer.group.name": actor}
-
-
-def _of_message(message: Message) -> Facts:
-    return {
-        **_identity(message.headers),
-        "messaging.message.id": message.identity,
-        "messaging.message.body.size": len(message.payload),
-        "walnatsd.stream": message.stream,
-        "walnatsd.sequence": message.sequence,
-    }
-
-
-@lru_cache(maxsize=4096)
-def _of_attempt(event: str, actor: str, url: str | None) -> tuple[str, Facts]:
-    """Name the attempt, and give its attributes: those of an HTTP client where there is a webhook."""
-    own: Facts = {"walnatsd.actor": actor, "walnatsd.event": event}
-    if url is None:
-        return f"listen {actor}", own
-    try:
-        parts = urlsplit(url)
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-    except ValueError:
-        return "POST", own | {"http.request.method": "POST"}
-    host = parts.hostname or ""
-    return f"POST {parts.path or '/'}", own | {
-        "http.request.method": "POST",
-        # without user and password, as the conventions demand; a query may hold a key, too
-        "url.full": f"{parts.scheme}://{host}:{port}{parts.path}",
-        "url.template": parts.path or "/",
-        "server.address": host,
-        "server.port": port,
-    }
-
-
-def _settlement(decision: Decision) -> tuple[str, Facts]:
-    facts: Facts = {"walnatsd.decision": type(decision).__name__}
-    match decision:
-        case Ack():
-            return "ack", facts
-        case Retry(after_s, counts):
-            return "nak", facts | {"walnatsd.retry.after_s": round(after_s, 3), "walnatsd.retry.counts": counts}
-        case DeadLetter(cause, reason):
-            return "term", facts | {"walnatsd.dead_letter.cause": cause.value, "walnatsd.dead_letter.reason": reason}
-        case _:
-            return "nak", facts
+def _judge(span: Span, outcome: Outcome) -> None:
+    """Mark the span of what came to this outcome, where that is an error."""
+    if outcome.verdict not in _NO_ERROR:
+        _fail(span, str(outcome.status or outcome.verdict.value), outcome.reason)
 
 
 def _fail(span: Span, kind: str, why: str) -> None:

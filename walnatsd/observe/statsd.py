@@ -7,6 +7,7 @@ from collections import Counter
 import structlog
 
 from walnatsd.observe.metrics import Metrics
+from walnatsd.observe.sparingly import Sparingly
 
 FLUSH_S = 0.5
 PACKET_BYTES = 1432
@@ -45,7 +46,7 @@ class Statsd:
         self._address: SocketAddress | None = None
         self._resolve_at = 0.0
         self._sockets: dict[socket.AddressFamily, socket.socket] = {}
-        self._said_at: float | None = None
+        self._complaints = Sparingly(SAY_AGAIN_S, self._loop.time)
 
     # ---- what happens
 
@@ -132,9 +133,7 @@ class Statsd:
         return self._sockets[family]
 
     def _say(self, why: str) -> None:
-        now = self._loop.time()
-        if self._said_at is None or now - self._said_at >= SAY_AGAIN_S:
-            self._said_at = now
+        if self._complaints.may_say():
             _log.warning(
                 "figures can't be sent over StatsD; they are lost, nothing else is",
                 address=f"{self._host}:{self._port}", why=why,
