@@ -2,6 +2,7 @@
 # make demo    the 30-second example
 # make test    all tests
 # make bench   how fast it is beside its peers, some 30 minutes; make bench-quick compares with what is kept, in some minutes
+# make faults  break everything and check every message by its id, some 35 minutes: docs/reliability.md
 # make screenshots  pictures of the dashboard for the documentation, into build/screenshots; needs Chromium
 # make check   formatting, lint, types, import layers, the contract's lint, generated code, the Dockerfile's lint
 # make format  put the code into its format
@@ -19,7 +20,7 @@ PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-
 
 NODE_PACKAGES := tests/node/node_modules/.package-lock.json
 
-.PHONY: setup demo test screenshots bench bench-quick check format lock docs site proto clean
+.PHONY: setup demo test faults screenshots bench bench-quick check format lock docs site proto clean
 
 setup: $(READY) $(NODE_PACKAGES)
 
@@ -28,6 +29,10 @@ demo: $(READY)
 
 test: $(READY) $(NODE_PACKAGES)
 	$(BIN)/pytest -n auto --dist worksteal
+
+# FAULTS='--only soak --seed 7'
+faults: $(READY)
+	@PYTHONPATH=tests $(BIN)/python -m faults $(FAULTS)
 
 screenshots: $(READY)
 	TESTS_REQUIRE_PROGRAMS=1 $(BIN)/pytest -q tests/integration/test_dashboard_browser.py

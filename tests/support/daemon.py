@@ -131,6 +131,10 @@ class Process:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.returncode is None
+
     def send_signal(self, number: signal.Signals) -> None:
         assert self._process is not None
         self._process.send_signal(number)
@@ -157,6 +161,10 @@ class Process:
         """Whether a line of the log holds the text."""
         return any(text in json.dumps(line) for line in self.lines)
 
+    def take(self, line: dict[str, Any]) -> None:
+        """Take in a line of the log."""
+        self.lines.append(line)
+
     async def _read(self) -> None:
         assert self._process is not None
         assert self._process.stderr is not None
@@ -165,7 +173,7 @@ class Process:
                 line = json.loads(raw)
             except json.JSONDecodeError:
                 line = {"message": raw.decode(errors="replace")}
-            self.lines.append(line)
+            self.take(line)
             if line.get("message") == "listening":
                 self.sidecar = Sidecar(line["grpc"], line["http"], line["admin"], line.get("monitoring", ""))
                 self._listening.set()
@@ -185,7 +193,7 @@ async def process(
         await started.start(ready=ready)
         yield started
     finally:
-        if started._process is not None and started._process.returncode is None:
+        if started.is_running:
             await started.end(signal.SIGKILL)
         if started.sidecar is not None:
             await started.sidecar.session.close()

@@ -1,0 +1,1 @@
+"""Real processes, real faults, and a ledger that knows every message: see docs/reliability.md."""

@@ -1,0 +1,186 @@
+"""What emitters were told and what actors saw, message by message. Pure: no input, no output, no clock of its own."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+SUCCESS = range(200, 300)
+
+
+@dataclass(slots=True)
+class Emission:
+    """One message as its emitter knows it, over all tries under its uid."""
+
+    event: str
+    sequence: int = 0
+    """Its place in the stream, by the first receipt; 0 before there is one, and where it was spooled."""
+    is_acknowledged: bool = False
+    is_maybe_stored: bool = False
+    """Some try left it open, or is not over."""
+    refusals: list[str] = field(default_factory=list)
+    """Why tries failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """One call of an actor."""
+
+    at: float
+    status: int
+    """What it was answered; 0 where the connection broke off or nothing was answered."""
+    sequence: int
+
+
+@dataclass(frozen=True)
+class Hole:
+    """A time in which confirmed acks may be forgotten, as the documentation says; by the wall clock."""
+
+    since: float
+    until: float
+    why: str
+
+
+@dataclass(frozen=True)
+class Findings:
+    """The truth about every message, at the end."""
+
+    emitted: int
+    acknowledged: int
+    refusals: int
+    """Tries that the emitter saw fail."""
+    in_doubt: int
+    """Never acknowledged, and maybe stored."""
+    sightings: int
+    lost: tuple[tuple[str, str], ...]
+    """Acknowledged, and not answered with a success by this actor: uid and actor."""
+    duplicates: int
+    """Successful calls beyond the first, over all messages and actors."""
+    after_ack: tuple[tuple[str, str], ...]
+    """Seen again after the ack was confirmed, outside of the holes: uid and actor."""
+    forgotten_acks: int
+    """Seen again after the ack was confirmed, inside of a hole."""
+    wrong_answers: tuple[str, ...]
+    """What somebody was told and is not so."""
+
+
+class Ledger:
+    """Takes down what happens, and judges it at the end."""
+
+    def __init__(self, actors: Mapping[str, Iterable[str]]) -> None:
+        """Begin.
+
+        Args:
+            actors: The actors of each event; every one must see every message.
+        """
+        self._actors = {event: tuple(names) for event, names in actors.items()}
+        self._emissions: dict[str, Emission] = {}
+        self._sightings: dict[tuple[str, str], list[Sighting]] = {}
+        self._confirmed: dict[tuple[str, str], float] = {}
+        self._wanting: set[tuple[str, str]] = set()
+        self._handled: set[tuple[str, str]] = set()
+        self._stored_at: dict[tuple[str, int], str] = {}
+        self._wrong: list[str] = []
+        self.holes: list[Hole] = []
+        self.acknowledged = 0
+        self.refusals = 0
+        self.sightings = 0
+
+    # ---- what emitters are told
+
+    def emit(self, uid: str, event: str) -> None:
+        """A try begins; until it is over, the message may be stored."""
+        self._emissions.setdefault(uid, Emission(event))
+
+    def acknowledge(self, uid: str, sequence: int) -> None:
+        """The emitter was told that its message is stored (`sequence` 0: or spooled)."""
+        emission = self._emissions[uid]
+        if sequence and emission.sequence and emission.sequence != sequence:
+            self._wrong.append(f"{uid} was acknowledged as {emission.sequence} and as {sequence}")
+        if sequence:
+            holder = self._stored_at.setdefault((emission.event, sequence), uid)
+            if holder != uid:
+                self._wrong.append(f"{uid} and {holder} were both acknowledged as {sequence} of {emission.event}")
+        emission.sequence = emission.sequence or sequence
+        if emission.is_acknowledged:
+            return
+        emission.is_acknowledged = True
+        self.acknowledged += 1
+        keys = {(uid, actor) for actor in self._actors[emission.event]}
+        self._wanting |= keys - self._handled
+        self._handled -= keys
+
+    def refuse(self, uid: str, why: str, *, maybe_stored: bool) -> None:
+        """The emitter was told that this try failed."""
+        emission = self._emissions[uid]
+        emission.refusals.append(why)
+        emission.is_maybe_stored |= maybe_stored
+        self.refusals += 1
+
+    # ---- what actors see
+
+    def see(self, uid: str, actor: str, sighting: Sighting) -> None:
+        """An actor was called with a message, and answered."""
+        key = (uid, actor)
+        self.sightings += 1
+        self._sightings.setdefault(key, []).append(sighting)
+        if sighting.status not in SUCCESS:
+            return
+        if key in self._wanting:
+            self._wanting.remove(key)
+        elif (emission := self._emissions.get(uid)) is None or not emission.is_acknowledged:
+            self._handled.add(key)
+
+    def confirm(self, uid: str, actor: str, at: float) -> None:
+        """A sidecar has the server's word that the message is settled for this actor."""
+        self._confirmed.setdefault((uid, actor), at)
+
+    # ---- judging
+
+    @property
+    def wanting(self) -> int:
+        """How many acknowledged messages have actors yet to handle, each counted for each actor."""
+        return len(self._wanting)
+
+    def findings(self) -> Findings:
+        """Go through every message."""
+        again, forgotten = self._seen_after_ack()
+        return Findings(
+            emitted=len(self._emissions),
+            acknowledged=self.acknowledged,
+            refusals=self.refusals,
+            in_doubt=sum(not each.is_acknowledged and each.is_maybe_stored for each in self._emissions.values()),
+            sightings=self.sightings,
+            lost=tuple(sorted(self._wanting)),
+            duplicates=sum(max(0, _successes(each) - 1) for each in self._sightings.values()),
+            after_ack=tuple(again),
+            forgotten_acks=forgotten,
+            wrong_answers=(*self._wrong, *self._contradictions()),
+        )
+
+    def _seen_after_ack(self) -> tuple[list[tuple[str, str]], int]:
+        again, forgotten = [], 0
+        for key, confirmed_at in self._confirmed.items():
+            late = sum(each.at > confirmed_at for each in self._sightings.get(key, ()))
+            if late and any(hole.since <= confirmed_at <= hole.until for hole in self.holes):
+                forgotten += late
+            elif late:
+                again.append(key)
+        return again, forgotten
+
+    def _contradictions(self) -> Iterable[str]:
+        for (uid, actor), sightings in self._sightings.items():
+            emission = self._emissions.get(uid)
+            if emission is None:
+                yield f"{actor} saw {uid}, which nobody emitted"
+                continue
+            if not emission.is_acknowledged and not emission.is_maybe_stored and emission.refusals:
+                yield f"{actor} saw {uid}, whose emitter was told that it is not stored: {emission.refusals[-1]}"
+            sequences = {each.sequence for each in sightings} | {emission.sequence} - {0}
+            if len(sequences) > 1:
+                yield f"{uid} is stored more than once: {sorted(sequences)}"
+        for key in self._confirmed:
+            if not _successes(self._sightings.get(key, ())):
+                yield f"{key[0]} was settled for {key[1]}, which never answered it with a success"
+
+
+def _successes(sightings: Iterable[Sighting]) -> int:
+    return sum(each.status in SUCCESS for each in sightings)

@@ -1,0 +1,86 @@
+"""What came out of all scenarios: JSON for programs, a table for people, and what is kept for the documentation."""
+
+import json
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from faults.scenario import Scenario
+from faults.verdict import Verdict
+
+KEPT = Path(__file__).with_name("kept.json")
+HEAD = (
+    "| scenario | what was broken | emitted | acknowledged | lost | duplicates (may be) | seen after ack | wrong answers | else | held |\n"
+    "|---|---|---|---|---|---|---|---|---|---|"
+)
+
+
+class Results:
+    """Collects verdicts."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, dict[str, Any]] = {}
+
+    def add(self, scenario: Scenario, verdict: Verdict) -> None:
+        self._rows[scenario.name] = _facts(scenario) | verdict.as_json()
+
+    def add_failure(self, scenario: Scenario, seed: int, why: str) -> None:
+        """A scenario that could not be carried out."""
+        self._rows[scenario.name] = _facts(scenario) | {"good": False, "seed": seed, "problems": [why]}
+
+    @property
+    def are_good(self) -> bool:
+        return all(row["good"] for row in self._rows.values())
+
+    def as_json(self) -> str:
+        return json.dumps(self._rows, indent=1) + "\n"
+
+    def as_markdown(self) -> str:
+        return table(self._rows)
+
+
+def _facts(scenario: Scenario) -> dict[str, Any]:
+    return {
+        "number": scenario.number,
+        "title": scenario.title,
+        "on": time.strftime("%Y-%m-%d", time.gmtime()),
+        "machine": f"{psutil.cpu_count()} cores, Python {platform.python_version()}",
+        "load_before": round(psutil.getloadavg()[0], 1),
+    }
+
+
+def table(rows: dict[str, dict[str, Any]]) -> str:
+    """One line for each scenario, in their order."""
+    return "\n".join(
+        [HEAD, *(_row(name, row) for name, row in sorted(rows.items(), key=lambda item: item[1]["number"]))]
+    )
+
+
+def _row(name: str, row: dict[str, Any]) -> str:
+    if "findings" not in row:
+        return f"| `{name}` | | | | | | | | {'; '.join(row['problems'])} | **no** |"
+    found = row["findings"]
+    forgotten = found["forgotten_acks"]
+    return (
+        f"| `{name}` | {'; '.join(f'{count} x {what}' for what, count in row['faults'].items())} "
+        f"| {found['emitted']:,} | {found['acknowledged']:,} | {len(found['lost'])} "
+        f"| {found['duplicates'] - forgotten} ({row['duplicates_bound']}) "
+        f"| {len(found['after_ack'])}{f', and {forgotten} forgotten by NATS' if forgotten else ''} "
+        f"| {len(found['wrong_answers'])} "
+        f"| {'; '.join([f'{what} {figure:g}' for what, figure in row['figures'].items()] + row['problems'])} "
+        f"| {'yes' if row['good'] else '**no**'} |"
+    )
+
+
+def keep(results: Results) -> None:
+    """Put these results beside those that are kept of scenarios that did not run now."""
+    kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
+    fresh = json.loads(results.as_json())
+    for row in fresh.values():
+        for many in ("lost", "after_ack", "wrong_answers"):  # names mean nothing later; problems have the first ones
+            if "findings" in row:
+                row["findings"][many] = row["findings"][many][:10]
+    KEPT.write_text(json.dumps(dict(sorted((kept | fresh).items())), indent=1) + "\n")

@@ -1,0 +1,102 @@
+"""What came out of a scenario: for pytest, for people, for programs."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from faults.ledger import Findings
+
+NAMED = 10
+"""How many of a kind are named; the rest is counted."""
+
+
+@dataclass(frozen=True)
+class Bound:
+    """Duplicates that a fault may cause, and why."""
+
+    duplicates: int
+    why: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came out of a scenario. `problems` is empty where all that is promised held."""
+
+    seed: int
+    seconds: float
+    findings: Findings
+    bounds: tuple[Bound, ...]
+    faults: Mapping[str, int]
+    """How often what was done."""
+    figures: Mapping[str, float] = field(default_factory=dict)
+    """What else was measured, by name with its unit."""
+    complaints: tuple[str, ...] = ()
+    """What the scenario itself found wrong."""
+
+    @property
+    def bound(self) -> int:
+        return sum(bound.duplicates for bound in self.bounds)
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        return tuple(self._problems())
+
+    @property
+    def is_good(self) -> bool:
+        return not self.problems
+
+    def _problems(self) -> Iterator[str]:
+        found = self.findings
+        if not found.acknowledged or not self.faults:
+            yield "nothing was acknowledged or nothing was broken, so nothing is proven"
+        if found.lost:
+            yield f"{len(found.lost)} lost: {_named(f'{uid} for {actor}' for uid, actor in found.lost)}"
+        if found.after_ack:
+            names = _named(f"{uid} for {actor}" for uid, actor in found.after_ack)
+            yield f"{len(found.after_ack)} seen after the ack was confirmed: {names}"
+        if found.wrong_answers:
+            yield f"{len(found.wrong_answers)} wrong answers: {_named(found.wrong_answers)}"
+        if (duplicates := found.duplicates - found.forgotten_acks) > self.bound:
+            yield f"{duplicates} duplicates, where {self.bound} may be: {'; '.join(self.reasons)}"
+        yield from self.complaints
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why there may be duplicates, those of one kind together."""
+        counted = Counter(self.bounds)
+        return [f"{count} x {bound.duplicates} {bound.why}" for bound, count in counted.items()]
+
+    @property
+    def text(self) -> str:
+        """The verdict in words."""
+        found = self.findings
+        counts = (
+            f"{found.emitted} emitted, {found.acknowledged} acknowledged, {found.refusals} tries refused, "
+            f"{found.in_doubt} in doubt; {found.sightings} calls of actors, {found.duplicates} duplicates "
+            f"(at most {self.bound}), {found.forgotten_acks} acks forgotten by NATS"
+        )
+        lines = [counts, "broken: " + ", ".join(f"{count} x {what}" for what, count in self.faults.items())]
+        if self.figures:
+            lines.append(", ".join(f"{name} {figure:g}" for name, figure in self.figures.items()))
+        lines += [f"WRONG: {problem}" for problem in self.problems] or ["all that is promised held"]
+        return "\n".join([*lines, f"seed {self.seed}, {self.seconds:.0f} s"])
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything, with what is lost or repeated by name."""
+        return {
+            "good": self.is_good,
+            "seed": self.seed,
+            "seconds": round(self.seconds, 1),
+            "faults": dict(self.faults),
+            "findings": asdict(self.findings),
+            "duplicates_bound": self.bound,
+            "duplicates_reasons": self.reasons,
+            "figures": {name: round(figure, 2) for name, figure in self.figures.items()},
+            "problems": list(self.problems),
+        }
+
+
+def _named(names: Iterable[str]) -> str:
+    listed = list(names)
+    return ", ".join(listed[:NAMED]) + (f" and {len(listed) - NAMED} more" if len(listed) > NAMED else "")
