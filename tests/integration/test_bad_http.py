@@ -3,28 +3,12 @@
 import asyncio
 import json
 
-from support.daemon import Sidecar, config_text, process, running
+from support.daemon import config_text, process, running
+from support.raw_http import send
 from support.streams import keep_messages, stored
 
 HEAD = b"POST /v1/events/counts HTTP/1.1\r\nHost: localhost\r\n"
 ONE = b"Content-Length: 1\r\n\r\n1"
-
-
-async def send(sidecar: Sidecar, raw: bytes) -> tuple[int, dict[str, str], bytes]:
-    """Send bytes as they are; give status, headers and body of the answer."""
-    host, _, port = sidecar.http.rpartition(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
-    try:
-        writer.write(raw)
-        async with asyncio.timeout(10):
-            head = await reader.readuntil(b"\r\n\r\n")
-            status, *lines = head.decode().split("\r\n")
-            headers = {line.partition(":")[0].lower(): line.partition(":")[2].strip() for line in lines if line}
-            body = await reader.readexactly(int(headers.get("content-length", 0)))
-        return int(status.split()[1]), headers, body
-    finally:
-        writer.close()
-        await writer.wait_closed()
 
 
 MALFORMED = [
@@ -53,7 +37,7 @@ async def test_malformed_http_is_answered_with_400_in_words(nats) -> None:
     async with running(config_text(nats.url, events=[{"name": "counts"}])) as sidecar:
         await keep_messages(nats)
         for raw, words in MALFORMED:
-            status, headers, body = await send(sidecar, raw)
+            status, headers, body = await send(sidecar.http, raw)
             told = json.loads(body)
             assert (status, headers["content-type"]) == (400, "application/problem+json"), (raw[:200], status, body)
             assert (told["status"], told["reason"], told["maybe_stored"]) == (400, "INVALID_REQUEST", False)
@@ -97,7 +81,7 @@ async def test_a_bad_request_is_refused_with_its_reason(nats) -> None:
     async with running(config_text(nats.url, events=[{"name": "counts"}])) as sidecar:
         await keep_messages(nats)
         for raw, status, reason in BAD:
-            got, headers, body = await send(sidecar, raw)
+            got, headers, body = await send(sidecar.http, raw)
             told = json.loads(body)
             assert (got, told["reason"], told["status"]) == (status, reason, status), (raw[:200], body)
             assert told["maybe_stored"] is False
@@ -123,7 +107,7 @@ async def test_chunked_bodies_are_stored_whole(nats) -> None:
     raw = HEAD + b"Transfer-Encoding: chunked\r\n\r\n1\r\n1\r\n3;ext=1\r\n234\r\n0\r\nTrailer-Of-Its: own\r\n\r\n"
     async with running(config_text(nats.url, events=[{"name": "counts"}])) as sidecar:
         await keep_messages(nats)
-        assert (await send(sidecar, raw))[0] == 201
+        assert (await send(sidecar.http, raw))[0] == 201
     assert [payload for payload, _ in await stored(nats)] == [b"1234"]
 
 
@@ -143,7 +127,7 @@ async def test_a_body_that_is_cut_short_is_not_stored(nats) -> None:
 
 async def test_a_declared_length_over_the_limit_is_refused_before_the_body_comes(nats) -> None:
     async with running(config_text(nats.url, events=[{"name": "counts"}])) as sidecar:
-        status, _, body = await send(sidecar, HEAD + b"Content-Length: 99999999\r\n\r\n1")
+        status, _, body = await send(sidecar.http, HEAD + b"Content-Length: 99999999\r\n\r\n1")
     assert (status, json.loads(body)["reason"]) == (413, "TOO_LARGE")
 
 
@@ -151,7 +135,7 @@ async def test_what_callers_do_wrong_does_not_fill_the_log(nats, tmp_path) -> No
     async with process(tmp_path / "d", config_text(nats.url, events=[{"name": "counts"}])) as daemon:
         assert daemon.sidecar is not None
         for _ in range(3):
-            assert (await send(daemon.sidecar, b"hello\r\n\r\n"))[0] == 400
-            assert (await send(daemon.sidecar, HEAD + b"Content-Encoding: gzip\r\n" + ONE))[0] == 400
+            assert (await send(daemon.sidecar.http, b"hello\r\n\r\n"))[0] == 400
+            assert (await send(daemon.sidecar.http, HEAD + b"Content-Encoding: gzip\r\n" + ONE))[0] == 400
         await daemon.end()
     assert [line for line in daemon.lines if line.get("level") != "info"] == []

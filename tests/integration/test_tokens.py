@@ -16,12 +16,14 @@ from support.access import SCOPES, bearer, grpc_reason, guarded_text, http_reaso
 from support.daemon import config_text, process, running
 from support.described import read_description
 from support.grpc_calls import refused, stubs
+from support.raw_http import send
 from support.streams import keep_messages, stored
 from support.waiting import until
 from walnatsd.api.access import Access
 from walnatsd.config.load import load_text
 from walnatsd.observe.metrics import Metrics
 from walnatsd.servers.door import application
+from walnatsd.servers.grpc import MAX_MESSAGE_BYTES
 from walnatsd.servers.web import serve_web
 from walnatsd.v1 import actors_pb2, events_pb2
 
@@ -69,6 +71,39 @@ async def test_each_method_of_grpc_is_open_to_its_scopes_and_to_nobody_else(nats
             for scope in SCOPES:
                 expected = "" if scope in scopes else "SCOPE"
                 assert await grpc_reason(made(metadata(token_of(scope)))) == expected, (path, scope)
+
+
+@pytest.mark.parametrize("method", ["Emit", "EmitBatch", "Monitor", "EmitStream"])
+async def test_over_grpc_nothing_of_a_request_is_read_before_its_token_is_known(nats, tmp_path, method) -> None:
+    text = guarded_text(nats.url, tmp_path)
+    async with running(text, file=str(tmp_path / "walnatsd.yaml")) as sidecar, stubs(sidecar.grpc) as stub:
+        too_large = bytes(MAX_MESSAGE_BYTES + 1)  # whoever reads it answers so; nor is it any message
+        path = f"/walnatsd.v1.Events/{method}"
+        call = stub.channel.stream_unary(path) if method == "EmitStream" else stub.channel.unary_unary(path)
+
+        async def code(token: str) -> grpc.StatusCode:
+            with pytest.raises(grpc.aio.AioRpcError) as error:
+                await call(iter([too_large]) if method == "EmitStream" else too_large, metadata=metadata(token))
+            return error.value.code()
+
+        assert await code("wrong") is grpc.StatusCode.UNAUTHENTICATED
+        assert await code(token_of("admin")) is grpc.StatusCode.PERMISSION_DENIED
+        assert await code(token_of("act" if method == "Monitor" else "emit")) is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_a_stream_that_says_nothing_is_refused_at_once_without_a_token(nats, tmp_path) -> None:
+    text = guarded_text(nats.url, tmp_path)
+    async with running(text, file=str(tmp_path / "walnatsd.yaml")) as sidecar, stubs(sidecar.grpc) as stub:
+        for call in (stub.events.EmitStream(), stub.actors.Listen()):
+            assert await call.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_over_http_a_body_is_not_waited_for_without_a_token(nats, tmp_path) -> None:
+    head = b"POST /v1/events/counts HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n"
+    async with running(guarded_text(nats.url, tmp_path), file=str(tmp_path / "walnatsd.yaml")) as sidecar:
+        for extra in (b"", b"Authorization: Bearer wrong\r\n"):
+            status, _, body = await send(sidecar.http, head + extra + b"\r\n")
+            assert (status, json.loads(body)["reason"]) == (401, "TOKEN")
 
 
 async def test_each_call_of_http_is_open_to_its_scopes_and_to_nobody_else(nats, tmp_path) -> None:

@@ -8,14 +8,14 @@ import grpc
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
-from walnatsd.api.access import Access, needed_for
+from walnatsd.api.access import Access
 from walnatsd.api.actors import Actors
 from walnatsd.api.events import Events
 from walnatsd.config.certificates import Certificates
 from walnatsd.config.listen import Tcp, Unix, parse_address
 from walnatsd.config.tls import Tls
 from walnatsd.observe.health import Health
-from walnatsd.servers.grpc_access import guarded
+from walnatsd.servers.grpc_access import Door
 from walnatsd.servers.grpc_actors import ActorsServicer
 from walnatsd.servers.grpc_errors import Services
 from walnatsd.servers.grpc_events import EventsServicer
@@ -72,9 +72,7 @@ async def serve_grpc(
     health_pb2_grpc.add_HealthServicer_to_server(HealthServicer(health, _SERVICES), server)
     reflected = reflection.aio.ReflectionServicer((*_SERVICES, "grpc.health.v1.Health", reflection.SERVICE_NAME))
     reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflected, services)
-    services.add_to(
-        server, lambda name, handler: guarded(handler, access, needed_for(name)) if access is not None else handler
-    )
+    services.add_to(server, lambda methods: Door(methods, access))
     try:
         bound = _bind(server, listen, None if tls is None else _credentials(tls))
         await server.start()

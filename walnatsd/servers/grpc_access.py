@@ -3,30 +3,61 @@
 import asyncio
 import contextlib
 import inspect
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from typing import Any
 
 import grpc
 
-from walnatsd.api.access import Access, Scopes
+from walnatsd.api.access import Access, Scopes, needed_for
 from walnatsd.model.refusal import Refusal
 from walnatsd.servers.grpc_errors import refuse
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
-def guarded(handler: Any, access: Access, needed: Scopes) -> Any:
-    """Put a check of the token before the handler of a method."""
-    if not needed:
+class Door(grpc.GenericRpcHandler):
+    """The methods that are served, each behind a check of the token before anything of the request is read."""
+
+    def __init__(self, methods: Mapping[str, Any], access: Access | None) -> None:
+        """Prepare.
+
+        Args:
+            methods: The handlers by `service/method`.
+            access: Which tokens open what; None: nobody is asked for one.
+        """
+        self._access = access
+        needs = {name: needed_for(name) for name in methods}
+        self._methods = {
+            f"/{name}": (handler if access is None else _held(handler, access, needs[name]), needs[name])
+            for name, handler in methods.items()
+        }
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        """Find the method of a call; of a caller who may not, one that refuses and leaves the request unread."""
+        found = self._methods.get(handler_call_details.method)
+        if found is None:
+            return None
+        handler, needed = found
+        if self._access is not None:
+            try:
+                self._access.check(_authorization(handler_call_details.invocation_metadata), needed)
+            except Refusal as refusal:
+                return _refusing(refusal)
+        return handler
+
+
+def _refusing(refusal: Refusal) -> Any:
+    async def answer(_unread: Any, context: Context) -> None:
+        await refuse(context, refusal)
+
+    return grpc.stream_unary_rpc_method_handler(answer)  # what takes a stream is called before anything has come
+
+
+def _held(handler: Any, access: Access, needed: Scopes) -> Any:
+    """Let a reload that takes the token away end the calls that last: those with a stream of answers."""
+    if not needed or not handler.response_streaming:
         return handler
     [(kind, inner)] = [(kind, method) for kind in _KINDS if (method := getattr(handler, kind)) is not None]
-
-    async def answer(request: Any, context: Context) -> Any:
-        try:
-            access.check(_authorization(context), needed)
-        except Refusal as refusal:
-            await refuse(context, refusal)
-        return await inner(request, context)
 
     async def write(request: Any, context: Context) -> None:
         try:
@@ -43,12 +74,10 @@ def guarded(handler: Any, access: Access, needed: Scopes) -> Any:
         except Refusal as refusal:
             await refuse(context, refusal)
 
-    if not handler.response_streaming:
-        return handler._replace(**{kind: answer})
     return handler._replace(**{kind: give if inspect.isasyncgenfunction(inner) else write})
 
 
-_KINDS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
+_KINDS = ("unary_stream", "stream_stream")
 
 
 @contextlib.contextmanager
@@ -64,7 +93,7 @@ def _holding(access: Access, context: Context, needed: Scopes) -> Iterator[None]
             why = refusal
             task.cancel()
 
-    with access.holding(_authorization(context), needed, end):
+    with access.holding(_authorization(context.invocation_metadata()), needed, end):
         try:
             yield
         except asyncio.CancelledError:
@@ -73,8 +102,8 @@ def _holding(access: Access, context: Context, needed: Scopes) -> Iterator[None]
             raise why from None
 
 
-def _authorization(context: Context) -> str | None:
-    for name, value in context.invocation_metadata() or ():
+def _authorization(metadata: Iterable[tuple[str, str | bytes]] | None) -> str | None:
+    for name, value in metadata or ():
         if name == "authorization":
             return value if isinstance(value, str) else value.decode("latin-1")
     return None

@@ -66,11 +66,14 @@ class Services:
         """Take the methods of a service."""
         self._handlers[service] = handlers
 
-    def add_to(self, server: grpc.aio.Server, guard: Callable[[str, Any], Any]) -> None:
-        """Add all of them to the server, each as `guard` makes it of `service/method` and its handler."""
-        for service, handlers in self._handlers.items():
-            made = {name: guard(f"{service}/{name}", _readable(handler)) for name, handler in handlers.items()}
-            server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, made),))
+    def add_to(self, server: grpc.aio.Server, door: Callable[[Mapping[str, Any]], grpc.GenericRpcHandler]) -> None:
+        """Add all of them to the server, behind what `door` makes of the handlers by `service/method`."""
+        methods = {
+            f"{service}/{name}": _readable(handler)
+            for service, handlers in self._handlers.items()
+            for name, handler in handlers.items()
+        }
+        server.add_generic_rpc_handlers((door(methods),))
 
 
 def _readable(handler: Any) -> Any:
