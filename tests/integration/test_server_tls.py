@@ -10,12 +10,17 @@ from typing import Any
 import aiohttp
 import grpc
 import pytest
+from aiohttp import web
 
 from support.certificates import LONG_AGO, Authority, Pair, der
 from support.daemon import Process, Sidecar, config_text, process, running
 from support.grpc_calls import Stubs
 from support.waiting import until
 from walnatsd.config import certificates
+from walnatsd.config.certificates import Certificates
+from walnatsd.config.tls import TlsFiles
+from walnatsd.observe.metrics import Metrics
+from walnatsd.servers.web import serve_web
 from walnatsd.v1 import events_pb2
 
 PARTS = ("grpc", "http", "admin")
@@ -305,6 +310,18 @@ async def test_another_authority_for_clients_is_followed_and_no_session_gets_aro
         before.give_way_to(after)
         await until(lambda: lets_in(sidecar, part, new))
         assert not await lets_in(sidecar, part, old)
+
+
+async def test_an_address_starts_with_the_certificates_that_were_read_whatever_becomes_of_the_files(authority) -> None:
+    pair = authority.pair("server")
+    read = Certificates("http", TlsFiles(pair.cert, pair.key, None, for_server=True))
+    pair.remove_key()
+    async with (
+        serve_web("http", "127.0.0.1:0", web.Application(), Metrics(), tls=read, stop_within_s=lambda: 1.0) as address,
+        aiohttp.ClientSession() as session,
+        session.get(f"https://localhost:{address.rpartition(':')[2]}/", ssl=authority.client()) as response,
+    ):
+        assert response.status == 404
 
 
 async def test_when_a_certificate_expires_is_a_metric(nats, authority) -> None:

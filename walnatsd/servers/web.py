@@ -10,7 +10,6 @@ from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
 from walnatsd.config.certificates import Certificates
-from walnatsd.config.tls import load_tls
 from walnatsd.observe.metrics import Metrics
 from walnatsd.servers.connections import Runner, Site
 from walnatsd.servers.sockets import bound_address, open_socket
@@ -30,12 +29,12 @@ _log.addFilter(_is_our_fault)
 
 
 def _front(certificates: Certificates) -> ssl.SSLContext:
-    """Make the context that connections begin with; it hands each of them to that of the latest certificates."""
+    """Give the context that connections begin with; it hands each of them to that of the latest certificates."""
 
     def hand_over(connection: ssl.SSLObject, _name: str | None, _front: ssl.SSLContext) -> None:
         connection.context = certificates.context
 
-    front = load_tls(certificates.files).context
+    front = certificates.context
     front.sni_callback = hand_over  # called for callers that name no server, too
     return front
 
