@@ -1,9 +1,12 @@
 """Pages of other sites can't use a browser on this machine to reach the daemon."""
 
+import aiohttp
 import pytest
 
 from support.daemon import config_text, running
+from support.grpc_calls import stubs
 from support.streams import keep_messages, stored
+from walnatsd.v1 import events_pb2
 
 EVIL = [
     ({"Host": "evil.example:7521"}, "HOST", "'evil.example:7521'"),
@@ -55,3 +58,19 @@ async def test_the_monitoring_address_may_be_called_by_any_name(nats) -> None:
             assert response.status == 200
         async with sidecar.session.get(f"http://{address}/nonsense") as response:
             assert (response.status, (await response.json(content_type=None))["reason"]) == (404, "UNKNOWN_PATH")
+
+
+async def test_a_page_can_not_speak_with_the_grpc_address(nats) -> None:
+    """Without TLS a browser speaks HTTP/1.1 alone, which may carry all bytes of a call in its body."""
+    async with running(config_text(nats.url, events=[{"name": "counts"}])) as sidecar, stubs(sidecar.grpc) as stub:
+        await keep_messages(nats)
+        preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex("000000040000000000")
+        for url, body in (
+            (f"http://{sidecar.grpc}/walnatsd.v1.Events/Emit", b"1"),
+            (f"http://{sidecar.grpc}/", preface),
+        ):
+            with pytest.raises((aiohttp.ClientError, ConnectionError)):
+                await sidecar.session.post(url, data=body, headers={"Content-Type": "application/grpc"})
+        assert await stored(nats) == []
+        await stub.events.Emit(events_pb2.EmitRequest(event="counts", payload=b"1"))
+        assert len(await stored(nats)) == 1

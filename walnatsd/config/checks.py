@@ -1,4 +1,4 @@
-"""What the types alone can't say: how declarations fit together, and what this version does not do yet.
+"""What the types alone can't say: how declarations fit together, and what can't be carried out.
 
 The checks look at the raw file, so that they report beside the errors of single fields.
 """
@@ -16,20 +16,24 @@ from walnatsd.model.actor import Actor
 from walnatsd.model.names import stream_name
 from walnatsd.payload.filter import Filter
 
-_NOT_YET: tuple[tuple[str | None, ...], ...] = (
+_WITHOUT_EFFECT: Mapping[tuple[str | None, ...], str] = {
     # None stands for every index of a list
-    ("grpc", "allowed_hosts"),
-)
+    (
+        "grpc",
+        "allowed_hosts",
+    ): "nothing could be refused by it, for gRPC's library does not tell which name was called; "
+    "remove it. Say who may call with auth.tokens or grpc.tls.client_ca_file, or listen on loopback",
+}
 _CREDENTIALS = frozenset({"authorization", "cookie", "x-api-key"})
 _BOOL = TypeAdapter(bool)
 
 
-def not_supported_yet(data: object) -> Iterator[Problem]:
-    """Find options that are part of the schema but not of this version; none is silently ignored."""
-    for pattern in _NOT_YET:
+def options_without_effect(data: object) -> Iterator[Problem]:
+    """Find options that are part of the schema and can't be carried out; none is silently ignored."""
+    for pattern, why in _WITHOUT_EFFECT.items():
         for location, value in _matches(data, pattern, ()):
             if value not in (None, [], {}):
-                yield Problem(location, "not supported yet by this version; remove it")
+                yield Problem(location, why)
 
 
 def declarations_fit(data: object) -> Iterator[Problem]:

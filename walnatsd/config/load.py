@@ -118,7 +118,7 @@ def load_text(
             problems += checks.addresses_differ(sound)
     problems += checks.declarations_fit(data)
     problems += checks.listens_safely(data)
-    problems += checks.not_supported_yet(data)
+    problems += checks.options_without_effect(data)
     if problems or config is None:
         raise ConfigError(with_sources(problems, lines, origins), file)
     doubtful = [] if declarations_only else what_is_doubtful(config, time.time())

@@ -178,7 +178,7 @@ class Grpc(Declared):
     tls: ServerTls | None = None
     """TLS."""
     allowed_hosts: tuple[str, ...] = ()
-    """Host names that a call may be made to, besides loopback ones."""
+    """Refused, for gRPC's library does not tell which name was called: say who may call with `auth.tokens` or `tls`."""
 
 
 class Http(Declared):
