@@ -54,6 +54,7 @@ from walnatsd.emit.emitter import Emitter
 from walnatsd.emit.forwarder import Forwarder
 from walnatsd.emit.outbox import Outbox
 from walnatsd.emit.store import Store
+from walnatsd.emit.waiting import Waiting
 from walnatsd.model.countdown import Countdown
 from walnatsd.model.refusal import Reason, Refusal
 from walnatsd.monitor.feeds import Feeds
@@ -185,6 +186,7 @@ async def running(  # noqa: PLR0915 - one text, so that the order is seen
         store = Store(jetstream, publisher, schedules, route, interest, roster.find_event, find_gate)
         ticks = Ticks(roster.find_event, outfitter.codecs_for)
         due = Due(connection, jetstream, store, route, roster.find_event, metrics, tracing=tracing, read=ticks.read_due)
+        waiting = Waiting(connection, jetstream, schedules, route, lambda: [*roster.events.values()], metrics)
         clocks = Keeper(
             connection,
             route,
@@ -257,6 +259,7 @@ async def running(  # noqa: PLR0915 - one text, so that the order is seen
             tasks.create_task(due.pull(), name="due/pull"),
             tasks.create_task(clocks.run(), name="clocks"),
             tasks.create_task(due.watch(), name="due/watch"),
+            tasks.create_task(waiting.watch(), name="waiting"),
         ]
         async with (
             roster.open(),

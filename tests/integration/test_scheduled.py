@@ -17,7 +17,11 @@ from support.nats_server import NatsServer, binary_of, nats_server
 from support.route import in_stream
 from support.streams import keep_messages, stored
 from support.waiting import until
+from walnatsd.broker.jetstream import JetStream
+from walnatsd.broker.own_streams import WORK
+from walnatsd.broker.schedules import Schedules
 from walnatsd.cli import main
+from walnatsd.emit import waiting
 from walnatsd.v1 import events_pb2
 
 FAR = "2h"
@@ -61,6 +65,33 @@ async def emit_later(sidecar: Sidecar, event: str, *uids: str) -> None:
     for uid in uids:
         status, answer = await sidecar.try_emit(event, "7", uid=uid, delay=FAR)
         assert (status, answer["duplicate"]) == (202, False)
+
+
+async def number_is(sidecar: Sidecar, event: str, expected: int | None) -> None:
+    async def shown() -> bool:
+        return (await sidecar.metrics()).get(f'walnatsd_scheduled_messages{{event="{event}"}}') == expected
+
+    await until(shown)
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Lets the daemon look often; has an entry for each look at the stream that they wait in."""
+    looks: list[str] = []
+    stream = JetStream.stream
+
+    async def looked(self: JetStream, name: str) -> Any:
+        looks.extend([name] if name == WORK else [])
+        return await stream(self, name)
+
+    monkeypatch.setattr(JetStream, "stream", looked)
+    monkeypatch.setattr(waiting, "PERIOD_S", 0.05)
+    return looks
+
+
+async def looked_again(looks: list[str]) -> None:
+    so_far = len(looks)
+    await until(lambda: len(looks) > so_far + 2)
 
 
 async def test_they_are_listed_in_the_order_of_the_emits_each_event_on_its_own(nats) -> None:
@@ -203,7 +234,7 @@ async def test_a_bad_cancellation_is_refused(nats) -> None:
 
 
 @pytest.mark.parametrize("version", ["2.10.26", "2.11.11"])
-async def test_servers_without_schedules_say_which_version_it_takes(version, tmp_path) -> None:
+async def test_servers_without_schedules_say_which_version_it_takes(version, tmp_path, looks) -> None:
     async with (
         nats_server(tmp_path / "nats", binary=binary_of(version)) as nats,
         running(config(nats)) as sidecar,
@@ -214,6 +245,8 @@ async def test_servers_without_schedules_say_which_version_it_takes(version, tmp
             assert "needs nats-server 2.12" in answer["detail"]
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await calls.events.ListScheduled(events_pb2.ListScheduledRequest(event="counts"))
+        await looked_again(looks)
+        assert not [name for name in await sidecar.metrics() if name.startswith("walnatsd_scheduled_messages")]
     told = refused(caught.value)
     assert (told.code, told.reason) == ("UNIMPLEMENTED", "SERVER_VERSION")
 
@@ -241,6 +274,55 @@ async def test_the_command_line_lists_and_cancels(nats) -> None:
     assert (again.exit_code, again.stderr) == (1, "not cancelled, for it is due or was never there: two\n")
     assert unknown.exit_code == 1
     assert unknown.stderr.startswith("error: the event 'nobody' is not declared")
+
+
+# ---- how many there are
+
+
+@pytest.mark.usefixtures("looks")
+async def test_how_many_wait_for_each_event_is_a_metric_that_follows_emits_cancellations_and_what_comes_due(
+    nats,
+) -> None:
+    async with running(config(nats)) as sidecar, running(config(nats)) as other:
+        await keep_messages(nats)
+        await number_is(sidecar, "counts", 0)
+        await emit_later(sidecar, "counts", "one", "two")
+        await emit_later(other, "a.b", "three")
+        for each in (sidecar, other):
+            await number_is(each, "counts", 2)
+            await number_is(each, "a.b", 1)
+        await cancel(sidecar, "counts", "one")
+        await number_is(sidecar, "counts", 1)
+        assert (await sidecar.try_emit("counts", "1", uid="soon", delay="1s"))[0] == 202
+        await number_is(sidecar, "counts", 2)
+        await number_is(sidecar, "counts", 1)  # it came due
+        await number_is(sidecar, "a.b", 1)
+
+
+async def test_many_that_wait_are_counted_seldom_and_nothing_is_counted_while_nothing_changes(
+    nats, monkeypatch, looks
+) -> None:
+    counted: list[str] = []
+    count = Schedules.count
+
+    async def noted(self: Schedules, stream: str) -> int:
+        counted.append(stream)
+        return await count(self, stream)
+
+    monkeypatch.setattr(Schedules, "count", noted)
+    monkeypatch.setattr(waiting, "COUNTED_PER_S", 0.001)
+    async with running(config(nats)) as sidecar:
+        await emit_later(sidecar, "counts", "one", "two")
+        await number_is(sidecar, "counts", 2)
+        await looked_again(looks)
+        counted.clear()
+        await emit_later(sidecar, "a.b", "three")
+        await number_is(sidecar, "a.b", 1)
+        await looked_again(looks)
+        assert counted == ["a-b"], "the others are known to be many, and are not counted again so soon"
+        await cancel(sidecar, "a.b", "three")
+        await cancel(sidecar, "counts", "one")
+        await number_is(sidecar, "counts", 1)  # there are fewer messages in all than there were of this event
 
 
 async def test_a_deleted_event_takes_its_delayed_emits_with_it(nats) -> None:

@@ -78,6 +78,8 @@ class Place:
 
 BEGIN = Place(0, 0)
 _PREFIXES = (DUE, SCHEDULES)
+_BEYOND_ALL = 2**31 - 1
+"""Of a list of subjects, which then comes without any, but with their number."""
 
 
 class Schedules:
@@ -162,6 +164,15 @@ class Schedules:
                 if (scheduled := _read_scheduled(stored)) is not None:
                     return Place(kind, sequence), scheduled
         return None
+
+    async def count(self, stream: str) -> int:
+        """Count the messages of an event whose time has not come. The server goes through all of them for it.
+
+        Raises:
+            BrokerError: NATS did not answer.
+        """
+        body = {"subjects_filter": f"{SCHEDULES}{stream}.*", "offset": _BEYOND_ALL}
+        return int((await self._jetstream.request(f"STREAM.INFO.{WORK}", body)).get("total", 0))
 
     async def cancel(self, stream: str, uid: str, *, now: float) -> bool:
         """Cancel a message for later.

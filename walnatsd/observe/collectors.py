@@ -101,6 +101,8 @@ class InNats(Collector):
         """By event and actor."""
         self.fills: dict[str, Fill] = {}
         """By event."""
+        self.scheduled: dict[str, int] = {}
+        """Delayed emits that wait for their time, by event; not there where the server has no schedules."""
         self.dead_letters: Fill | None = None
         self._epoch_s = epoch_s
 
@@ -131,6 +133,14 @@ class InNats(Collector):
             "Used share of limits.messages or limits.bytes, whichever is more; 0 without limits.",
             lambda fill: fill.ratio,
         )
+        scheduled = GaugeMetricFamily(
+            "walnatsd_scheduled_messages",
+            "Delayed emits that wait in NATS for their time; not there before nats-server 2.12.",
+            labels=["event"],
+        )
+        for event, number in self.scheduled.items():
+            scheduled.add_metric([event], number)
+        yield scheduled
         stored = GaugeMetricFamily("walnatsd_dead_letters_stored", "Dead letters in NATS, of all actors.", labels=[])
         filled = GaugeMetricFamily(
             "walnatsd_dead_letters_fill_ratio",
