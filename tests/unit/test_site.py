@@ -97,6 +97,22 @@ def test_pictures_are_shown_where_they_were_taken(taken, tmp_path) -> None:
     assert (tmp_path / "site/pictures/overview.png").exists() == taken
 
 
+def test_every_picture_on_a_page_is_one_that_the_tests_in_a_browser_take() -> None:
+    tests = (ROOT / "tests/integration/test_dashboard_browser.py").read_text()
+    taken = set(re.findall(r'await picture\(page, "([\w-]+)"\)', tests))
+    shown = {name for page in DOCS.rglob("*.md") for name in re.findall(r"<!-- picture: ([\w-]+):", page.read_text())}
+    assert shown
+    assert shown <= taken
+
+
+def test_ci_builds_the_site_after_the_tests_that_take_its_pictures() -> None:
+    steps = re.findall(r"^make (\w+)$", (ROOT / ".ci/run").read_text(), re.MULTILINE)
+    assert steps.index("test") < steps.index("site")
+    tested = re.search(r"^screenshots:.*\n.*(tests/\S+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert tested is not None
+    assert "picture(" in (ROOT / tested[1]).read_text()
+
+
 def test_links_out_of_the_documentation_become_paths(site) -> None:
     text = (site / "architecture.html").read_text()
     assert "../walnatsd" not in text

@@ -16,6 +16,8 @@ from walnatsd.observe.metrics import Metrics
 
 MAX_PAGE_BYTES = 16 << 20
 """A page ends early when the payloads that were read for it reach this."""
+MAX_LOOKED_AT = 2000
+"""How many are read for a page of a search: a second or two."""
 
 _log = structlog.get_logger("walnatsd.dead_letters")
 
@@ -42,9 +44,12 @@ class DeadLetterOffice:
     # ---- looking
 
     async def page(
-        self, event: str | None, actor: str | None, *, limit: int, cursor: str | None
+        self, event: str | None, actor: str | None, *, limit: int, cursor: str | None, find: str = ""
     ) -> tuple[list[DeadLetter], str | None]:
         """List dead letters, oldest first, of an event and of an actor where they are given; with the next cursor.
+
+        `find` leaves only those that have this text in their uid, their reason or their payload, in capitals or not. NATS
+        can't search, so they are read one by one; a page ends early when that has been done with MAX_LOOKED_AT.
 
         Raises:
             Refusal: INVALID_NAME; INVALID_REQUEST: the cursor is none of ours; NATS_UNAVAILABLE.
@@ -52,12 +57,14 @@ class DeadLetterOffice:
         stream = _stream_of(event, actor)
         [place] = read_numbers(cursor, 1) if cursor is not None else [0]
         letters: list[DeadLetter] = []
-        read_bytes = 0
-        while len(letters) < limit and read_bytes < MAX_PAGE_BYTES:
+        looked_at = read_bytes = 0
+        while len(letters) < limit and looked_at < MAX_LOOKED_AT and read_bytes < MAX_PAGE_BYTES:
             letter = await self._after(place, stream, actor)
             if letter is None:
                 return letters, None
-            letters.append(letter)
+            if _has(letter, find):
+                letters.append(letter)
+            looked_at += 1
             place, read_bytes = letter.sequence, read_bytes + len(letter.message.payload)
         more = await self._after(place, stream, actor)
         return letters, _write_cursor(place) if more is not None else None
@@ -179,6 +186,15 @@ class DeadLetterOffice:
             "replayed a dead letter",
             dead_letter=letter.sequence, event_name=dead.event, actor=letter.actor, uid=dead.uid, replay=message.replay,
         )  # fmt: skip
+
+
+def _has(letter: DeadLetter, text: str) -> bool:
+    """Whether the text stands in its uid, its reason or its payload."""
+    wanted = text.casefold()
+    return not wanted or any(
+        wanted in place.casefold()
+        for place in (letter.message.uid or "", letter.reason, letter.message.payload.decode(errors="replace"))
+    )
 
 
 def _stream_of(event: str | None, actor: str | None) -> str | None:

@@ -105,6 +105,9 @@ class Overview:
     def events(self) -> list[EventGlance]:
         """Look at all events, by name."""
         emits, in_nats = self._recent.events(), self._metrics.in_nats
+        actors: dict[str, list[str]] = {}
+        for of, actor in sorted(self._roster.actors):
+            actors.setdefault(of, []).append(actor)
         emitted = {
             event
             for event, outcome in self._metrics.emit_histograms.counts()
@@ -115,7 +118,7 @@ class Overview:
                 event=event,
                 emits=emits.get((name,), NOTHING),
                 fill=in_nats.fills.get(name),
-                actors=tuple(sorted(actor for of, actor in self._roster.actors if of == name)),
+                actors=tuple(actors.get(name, ())),
                 elsewhere=self._watch.elsewhere(name),
                 orphans=self._watch.orphans(name),
                 clock=(clock := self._clocks.status(name)),

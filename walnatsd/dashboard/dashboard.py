@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -10,11 +10,12 @@ from aiohttp import web
 
 from walnatsd.api.access import Access, needed_for
 from walnatsd.api.errors import TABLE
-from walnatsd.api.overview import ActorGlance, EventGlance
 from walnatsd.api.pages import MAX_LIMIT
 from walnatsd.broker.dead_letter_stream import DeadLetter
 from walnatsd.dashboard import door, words
+from walnatsd.dashboard.attention import worries
 from walnatsd.dashboard.drawing import draw
+from walnatsd.dashboard.finding import EVENTS_ON_MAP, ROWS, Search, actors_part, events_part
 from walnatsd.dashboard.forms import Forms
 from walnatsd.dashboard.pages import ROOT, STATIC, address, page, static
 from walnatsd.dashboard.sessions import OPERATION, Sessions
@@ -28,7 +29,6 @@ from walnatsd.servers.office import Office
 from walnatsd.servers.operations import number_in_path
 from walnatsd.servers.tokens import HAS_ITS_OWN_DOOR, TOKENS
 
-LETTERS_PER_PAGE = 25
 REPLAYING_S = 20.0
 """How long one click replays. What is left then is replayed by the next one."""
 
@@ -84,19 +84,23 @@ class _Dashboard:
 
     async def overview(self, request: web.Request) -> web.Response:
         actors, events = await self._office.overview.actors(), self._office.overview.events()
+        found, search = list(worries(actors, events)), Search.of(request)
+        worrying = {worry.about for worry in found}
         return self._page(
-            request,
-            "overview.html",
-            here="overview",
-            actors=actors,
-            events=events,
-            worries=list(_worries(actors, events)),
-        )
+            request, "overview.html", here="overview",
+            search=search, worries=found, has_actors=bool(actors), has_events=bool(events),
+            actors=actors_part(search.actors(actors, worrying), request.query.get("actors")),
+            events=events_part(search.events(events, worrying), request.query.get("events")),
+            at={name: request.query.get(name, "") for name in ("actors", "events")},
+        )  # fmt: skip
 
     async def map(self, request: web.Request) -> web.Response:
-        overview = self._office.overview
-        drawing = draw(overview.service, overview.events(), await overview.actors())
-        return self._page(request, "map.html", here="map", drawing=drawing)
+        overview, search = self._office.overview, Search.of(request)
+        actors = await overview.actors()
+        events = search.events(overview.events(), ())
+        part = events_part(events, request.query.get("cursor"), limit=EVENTS_ON_MAP)
+        drawing = draw(overview.service, part.items, actors)
+        return self._page(request, "map.html", here="map", drawing=drawing, part=part, search=search)
 
     async def actor(self, request: web.Request) -> web.Response:
         event, name = request.match_info["event"], request.match_info["actor"]
@@ -121,19 +125,20 @@ class _Dashboard:
 
     async def letters(self, request: web.Request) -> web.Response:
         event, actor = _chosen(request.query.get("of", ""))
-        letters, cursor = await self._office.dead_letters.page(
-            event, actor, limit=LETTERS_PER_PAGE, cursor=request.query.get("cursor")
-        )
+        cursor, find = request.query.get("cursor") or None, request.query.get("find", "").strip()
+        letters, following = await self._office.dead_letters.page(event, actor, limit=ROWS, cursor=cursor, find=find)
         counts = await self._office.overview.dead_letters() or {}
         names = {stream_name(name): name for name in self._office.administration.event_names()}
         choices = [
             (f"{names.get(stream, stream)}/{of}", of, names.get(stream, stream), number)
             for (stream, of), number in sorted(counts.items())
         ]
+        chosen = f"{event}/{actor}" if event and actor else ""
         return self._page(
             request, "letters.html", here="letters",
-            letters=letters, cursor=cursor, choices=choices, event=event, actor=actor,
-            chosen=f"{event}/{actor}" if event and actor else "",
+            letters=letters, cursor=following, is_first=cursor is None, find=find, rows=ROWS,
+            total=0 if find else sum(number for whose, *_, number in choices if chosen in ("", whose)),
+            choices=choices, event=event, actor=actor, chosen=chosen,
         )  # fmt: skip
 
     async def letter(self, request: web.Request) -> web.Response:
@@ -227,7 +232,7 @@ class _Dashboard:
 
     async def replay_many(self, _request: web.Request, fields: dict[str, list[str]]) -> tuple[str, str]:
         chosen = fields.get("of", [""])[0]
-        back = _letters_of(*_chosen(chosen))
+        back = _letters_of(*_chosen(chosen), find=fields.get("find", [""])[0])
         if "all" in fields:
             return await self._replay_all(*_chosen(chosen)), back
         return await self._replay_these(fields.get("sequence", [])), back
@@ -285,37 +290,6 @@ class _Dashboard:
         return handle
 
 
-def _worries(actors: list[ActorGlance], events: list[EventGlance]) -> Iterator[tuple[str, str, str]]:
-    """Say what an operator should look at: the page, who it is, and what is wrong."""
-    for glance in actors:
-        link = address("actors", glance.actor.event, glance.actor.name)
-        who = f"{glance.actor.name} of {glance.actor.event}"
-        total = sum(glance.attempts.outcomes.values())
-        if glance.state != "open":
-            yield link, who, f"stands still: {glance.state}{_why(glance)}"
-        elif glance.failed:
-            yield link, who, f"{glance.failed} of {total} attempts of the last minute failed{_why(glance)}"
-        if glance.dead_letters:
-            yield _letters_of(glance.actor.event, glance.actor.name), who, f"dead letters: {glance.dead_letters}"
-        for drift in glance.drift:
-            yield link, who, f"is not as it is declared: {drift}"
-    for event in events:
-        link, who = address("tail") + f"?event={event.event.name}", event.event.name
-        if event.refused:
-            yield link, who, f"{event.refused} emits of the last minute were refused"
-        if event.orphans:
-            yield link, who, f"consumers that nobody serves hold messages back: {', '.join(event.orphans)}"
-        for drift in event.drift:
-            yield link, who, f"is not as it is declared: {drift}"
-
-
-def _why(glance: ActorGlance) -> str:
-    """Say what the last trouble was, where there was one in the last minute."""
-    return (
-        f"; the last one: {glance.here.trouble.outcome.reason[:200]}" if glance.failed and glance.here.trouble else ""
-    )
-
-
 def _sequence(request: web.Request) -> int:
     return number_in_path(request, "sequence", "a dead letter")
 
@@ -341,9 +315,9 @@ def _whose(letter: DeadLetter) -> str:
     return f"{letter.actor} of {letter.message.event}"
 
 
-def _letters_of(event: str | None, actor: str | None) -> str:
+def _letters_of(event: str | None, actor: str | None, find: str = "") -> str:
     """Give the page of an actor's dead letters; of all, where none is given. The names may be anybody's."""
-    return address("dead-letters") + (f"?of={quote(f'{event}/{actor}', safe='/')}" if event and actor else "")
+    return address("dead-letters", of=f"{event}/{actor}" if event and actor else "", find=find)
 
 
 def _replayed(replayed: int, failures: list[str]) -> str:

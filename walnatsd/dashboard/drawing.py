@@ -65,7 +65,7 @@ def draw(service: str, events: Iterable[EventGlance], actors: Iterable[ActorGlan
         acting = _acting(event, by_event.get(event.event.name, []), y)
         box = Node(
             "event", event.event.name, COLUMNS[1], y + (max(1, len(acting)) - 1) * STEP / 2,
-            note=_rhythm(event), link=address("tail") + f"?event={event.event.name}",
+            note=_rhythm(event), link=address("tail", event=event.event.name),
             look="trouble" if event.orphans or event.refused else "",
         )  # fmt: skip
         nodes += [box, *acting]

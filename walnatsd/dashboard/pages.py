@@ -3,7 +3,7 @@
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from aiohttp import web
 
@@ -24,9 +24,11 @@ def page(template: str, *, status: int = 200, **values: Any) -> web.Response:
     return web.Response(status=status, text=text, content_type="text/html")
 
 
-def address(*parts: object) -> str:
-    """Give the path of a page."""
-    return "/".join((ROOT, *(quote(str(part), safe="") for part in parts)))
+def address(*parts: object, **query: str | None) -> str:
+    """Give the address of a page; what is empty in the query is left out."""
+    path = "/".join((ROOT, *(quote(str(part), safe="") for part in parts)))
+    said = {name: value for name, value in query.items() if value}
+    return f"{path}?{urlencode(said, quote_via=quote, safe='/')}" if said else path
 
 
 @cache

@@ -56,6 +56,15 @@ function keepFresh(button, freshness) {
   start();
 }
 
+// ---- choosing
+
+function chooseAll(box) {
+  const boxes = [...document.querySelectorAll('input[name="sequence"]')];
+  box.addEventListener("change", () => boxes.forEach((each) => { each.checked = box.checked; }));
+  boxes.forEach((each) => each.addEventListener("change", () => { box.checked = boxes.every((one) => one.checked); }));
+  box.hidden = false;
+}
+
 // ---- tail
 
 function cell(text, className) {
@@ -110,5 +119,7 @@ function follow(table, state, button) {
 document.getElementById("by-hand")?.remove();
 const refreshing = document.getElementById("refreshing");
 if (refreshing !== null) keepFresh(refreshing, document.getElementById("freshness"));
+const choosing = document.getElementById("choose-all");
+if (choosing !== null) chooseAll(choosing);
 const tail = document.getElementById("tail");
 if (tail !== null) follow(tail, document.getElementById("tail-state"), document.getElementById("tail-pause"));
