@@ -125,6 +125,7 @@ async def running(  # noqa: PLR0915 - one text, so that the order is seen
     health, metrics, office = Health(), Metrics(), Office()
     health.set_problem("startup", "the declared events and actors are not registered yet")
     metrics.ready.set_function(lambda: health.is_ready)
+    metrics.tasks.set_function(lambda: len(asyncio.all_tasks()))
     left = Countdown(config.shutdown_timeout, time.monotonic)
     access = Access(loaded, metrics) if config.auth.tokens else None
     tls = {part: _certificates(part, getattr(config, part).tls, metrics) for part in ("grpc", "http", "admin")}

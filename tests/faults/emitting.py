@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Protocol
 
 import aiohttp
@@ -13,6 +13,7 @@ import walnatsd_client as walnatsd
 from faults.ledger import Ledger
 
 AGAIN_AFTER_S = 0.1
+TRIES = 100
 MOST_UNDER_WAY = 1000
 """Beyond that an emitter waits, as any service would."""
 
@@ -90,12 +91,11 @@ async def doors(grpc_sockets: Sequence[str], http_sockets: Sequence[str]) -> Asy
 class Load:
     """Emits numbers in turn over all doors. What is refused is emitted again under its uid, at the next door."""
 
-    def __init__(self, ledger: Ledger, through: Sequence[Door], events: Sequence[str], *, tries: int) -> None:
+    def __init__(self, ledger: Ledger, through: Sequence[Door], events: Sequence[str], numbers: Iterator[int]) -> None:
         self._ledger = ledger
         self._doors = through
         self._events = itertools.cycle(events)
-        self._tries = tries
-        self._numbers = itertools.count()
+        self._numbers = numbers
         self._room = asyncio.Semaphore(MOST_UNDER_WAY)
 
     async def run(self, rate: float, ended: asyncio.Event) -> None:
@@ -109,9 +109,9 @@ class Load:
                 next_at = max(next_at + 1 / rate, loop.time() - 1.0)  # what a stall cost is not made up for
                 await asyncio.sleep(max(0.0, next_at - loop.time()))
 
-    async def fastest(self, seconds: float, *, callers: int) -> float:
-        """Emit as fast as so many callers can; gives emits a second."""
-        until, before = time.monotonic() + seconds, self._ledger.acknowledged
+    async def run_fast(self, seconds: float, *, callers: int) -> None:
+        """Emit as fast as so many callers can, for a time."""
+        until = time.monotonic() + seconds
 
         async def call() -> None:
             while time.monotonic() < until:
@@ -121,12 +121,11 @@ class Load:
         async with asyncio.TaskGroup() as tasks:
             for _ in range(callers):
                 tasks.create_task(call())
-        return (self._ledger.acknowledged - before) / seconds
 
     async def _emit(self, number: int, event: str) -> None:
         uid = f"{event} {number}"
         try:
-            for attempt in range(self._tries):
+            for attempt in range(TRIES):
                 door = self._doors[(number + attempt) % len(self._doors)]
                 self._ledger.emit(uid, event)
                 try:

@@ -4,6 +4,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 SUCCESS = range(200, 300)
+UNDER_WAY_S = 2.0
+"""A message that the server redelivers just before it reads the ack is under way to an actor when the ack is confirmed: a
+duplicate that counts as such, and no message seen after its ack. How long that may take on a machine that has other work."""
 
 
 @dataclass(slots=True)
@@ -54,8 +57,8 @@ class Findings:
     """Acknowledged, and not answered with a success by this actor: uid and actor."""
     duplicates: int
     """Successful calls beyond the first, over all messages and actors."""
-    after_ack: tuple[tuple[str, str], ...]
-    """Seen again after the ack was confirmed, outside of the holes: uid and actor."""
+    after_ack: tuple[tuple[str, str, float], ...]
+    """Seen again after the ack was confirmed, outside of the holes: uid, actor and how many seconds after."""
     forgotten_acks: int
     """Seen again after the ack was confirmed, inside of a hole."""
     wrong_answers: tuple[str, ...]
@@ -140,6 +143,10 @@ class Ledger:
         """How many acknowledged messages have actors yet to handle, each counted for each actor."""
         return len(self._wanting)
 
+    def failures(self) -> Iterable[tuple[str, str]]:
+        """Every try that failed as its emitter saw it: uid and why."""
+        return ((uid, why) for uid, emission in self._emissions.items() for why in emission.refusals)
+
     def findings(self) -> Findings:
         """Go through every message."""
         again, forgotten = self._seen_after_ack()
@@ -156,14 +163,14 @@ class Ledger:
             wrong_answers=(*self._wrong, *self._contradictions()),
         )
 
-    def _seen_after_ack(self) -> tuple[list[tuple[str, str]], int]:
+    def _seen_after_ack(self) -> tuple[list[tuple[str, str, float]], int]:
         again, forgotten = [], 0
         for key, confirmed_at in self._confirmed.items():
-            late = sum(each.at > confirmed_at for each in self._sightings.get(key, ()))
+            late = [each.at - confirmed_at for each in self._sightings.get(key, ()) if each.at > confirmed_at]
             if late and any(hole.since <= confirmed_at <= hole.until for hole in self.holes):
-                forgotten += late
-            elif late:
-                again.append(key)
+                forgotten += len(late)
+            elif late and max(late) > UNDER_WAY_S:
+                again.append((*key, max(late)))
         return again, forgotten
 
     def _contradictions(self) -> Iterable[str]:

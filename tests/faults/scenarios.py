@@ -1,6 +1,13 @@
 """All scenarios, in the order of docs/reliability.md. A new one is a module with `SCENARIOS`, named here."""
 
-from faults import sidecar_kills
+from faults import bad_ways, cluster_faults, nats_outages, rolling_restart, sidecar_kills, soak
 from faults.scenario import Scenario
 
-ALL: list[Scenario] = [*sidecar_kills.SCENARIOS]
+ALL: list[Scenario] = [
+    *sidecar_kills.SCENARIOS,
+    *nats_outages.SCENARIOS,
+    *bad_ways.SCENARIOS,
+    *cluster_faults.SCENARIOS,
+    *rolling_restart.SCENARIOS,
+    *soak.SCENARIOS,
+]

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import random
 import signal
 import time
@@ -17,7 +18,7 @@ from nats.js import JetStreamContext
 
 from faults.emitting import Door, Load, doors
 from faults.ledger import Hole, Ledger
-from faults.receivers import Receivers
+from faults.receivers import Receivers, slowly
 from faults.verdict import Bound, Verdict
 from support.cluster import Cluster, cluster
 from support.daemon import Process, config_text
@@ -33,6 +34,8 @@ IN_FLIGHT = JOBS * sum(len(names) for names in ACTORS.values())
 ACK_WAIT_S = 5
 FORGOTTEN_S = 1.0
 """A nats-server writes down what is acknowledged some 100 ms later; the rest is for a slow machine."""
+SLOW_S = 0.1
+"""How long the slow one of the actors takes, at most."""
 PATIENCE_S = 90.0
 """How long a machine that has other work may take for what should happen at once."""
 
@@ -63,6 +66,8 @@ class Sidecar(Process):
         self.grpc_socket = str(sockets / f"{name}.grpc")
         self.http_socket = str(sockets / f"{name}.http")
         self.tracebacks: list[str] = []
+        self.connected_to = ""
+        """Host and port of the nats-server, by its log."""
         self._ledger = ledger
         self.lines = deque(maxlen=1000)  # type: ignore[assignment] - a long run has many
 
@@ -72,6 +77,8 @@ class Sidecar(Process):
             at = datetime.fromisoformat(line["timestamp"]).timestamp()
             self._ledger.confirm(line["uid"], line["actor"], at)
             return
+        if line.get("message") == "connected to NATS":
+            self.connected_to = line["server"]
         if "Traceback" in str(line.get("exception", line["message"])):
             self.tracebacks.append(str(line))
         super().take(line)
@@ -90,11 +97,14 @@ class Stage:
         """The only source of chance, so that a seed gives the same faults again."""
         self.ledger = Ledger(ACTORS)
         self.receivers = Receivers(self.ledger)
+        # who answers at once has hardly anything in flight that a fault could hit
+        self.receivers.answers["mail"] = slowly(lambda: random.uniform(0, SLOW_S))
         self.resources = resources
         self.sidecars: list[Sidecar] = []
         self.doors: list[Door] = []
         self.nats: NatsServer | Cluster | None = None
         self.figures: dict[str, float] = {}
+        self._numbers = itertools.count()
         self._sockets = sockets
         self._faults: Counter[str] = Counter()
         self._bounds: list[Bound] = []
@@ -153,15 +163,19 @@ class Stage:
     # ---- acting
 
     @contextlib.asynccontextmanager
-    async def load(self, rate: float | None = None, *, through: Sequence[Door] | None = None) -> AsyncIterator[Load]:
+    async def load(self, rate: float | None = None, *, through: Sequence[Door] | None = None) -> AsyncIterator[None]:
         """Emit while the body runs, then until every emit under way has its answer."""
-        load, ended = Load(self.ledger, through or self.doors, list(ACTORS), tries=100), asyncio.Event()
+        load, ended = self.emitters(through), asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(load.run(rate or self.form.rate, ended))
             try:
-                yield load
+                yield
             finally:
                 ended.set()
+
+    def emitters(self, through: Sequence[Door] | None = None) -> Load:
+        """Emitters that do nothing yet."""
+        return Load(self.ledger, through or self.doors, list(ACTORS), self._numbers)
 
     async def progress(self, count: int | None = None) -> None:
         """Wait until so many more messages are acknowledged and so many calls came; the load of a second by default."""
@@ -180,22 +194,27 @@ class Stage:
         except AssertionError as error:
             self.complain(str(error))
             return
-        async with self._jetstream() as jetstream:
+        async with self.jetstream() as jetstream:
             if letters := (await jetstream.stream_info("walnatsd-dead-letters")).state.messages:
                 self.complain(f"{letters} messages became dead letters")
 
+    async def are_ready(self) -> bool:
+        """Whether all sidecars run and say that they are ready."""
+        return all([each.sidecar is not None and await each.sidecar.is_ready() for each in self.sidecars])
+
     async def _is_settled(self) -> bool:
         with contextlib.suppress(Error, TimeoutError):
-            async with self._jetstream() as jetstream:
+            async with self.jetstream() as jetstream:
                 infos = [
                     await jetstream.consumer_info(event, name) for event, names in ACTORS.items() for name in names
                 ]
                 return not sum(info.num_pending + info.num_ack_pending for info in infos)
         return False
 
-    def _jetstream(self) -> contextlib.AbstractAsyncContextManager[JetStreamContext]:
+    def jetstream(self) -> contextlib.AbstractAsyncContextManager[JetStreamContext]:
+        """The plain library's view, which says nothing when its server goes."""
         assert self.nats is not None
-        return self.nats.jetstream()
+        return self.nats.jetstream(error_cb=_ignore)
 
     # ---- telling
 
@@ -254,3 +273,7 @@ class Stage:
 async def _make_end(sidecar: Sidecar) -> None:
     if sidecar.is_running:
         await sidecar.end(signal.SIGKILL)
+
+
+async def _ignore(_error: Exception) -> None:
+    """A server that goes is what we are here for."""

@@ -63,9 +63,9 @@ def test_more_duplicates_than_the_faults_explain_are_a_problem(ledger) -> None:
 
 def test_a_message_seen_after_its_ack_is_a_problem(ledger) -> None:
     ledger.confirm("a", "audit", 1.5)
-    ledger.see("a", "audit", Sighting(2.0, 204, 1))
+    ledger.see("a", "audit", Sighting(9.0, 204, 1))
     [problem] = judge(ledger, bounds=(Bound(5, "in its hands"),)).problems
-    assert problem == "1 seen after the ack was confirmed: a for audit"
+    assert problem == "1 seen after the ack was confirmed: a for audit, 7.50 s after"
 
 
 def test_what_the_scenario_complains_of_is_a_problem(ledger) -> None:

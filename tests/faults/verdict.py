@@ -53,7 +53,7 @@ class Verdict:
         if found.lost:
             yield f"{len(found.lost)} lost: {_named(f'{uid} for {actor}' for uid, actor in found.lost)}"
         if found.after_ack:
-            names = _named(f"{uid} for {actor}" for uid, actor in found.after_ack)
+            names = _named(f"{uid} for {actor}, {late_s:.2f} s after" for uid, actor, late_s in found.after_ack)
             yield f"{len(found.after_ack)} seen after the ack was confirmed: {names}"
         if found.wrong_answers:
             yield f"{len(found.wrong_answers)} wrong answers: {_named(found.wrong_answers)}"

@@ -12,7 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
 
-from support.daemon import Sidecar, config_text, running
+from support.daemon import Sidecar, config_text, process, running
 from support.nats_server import NatsServer
 from support.receiver import Received, Receiver
 from support.waiting import until
@@ -240,3 +240,27 @@ async def test_the_metrics_are_of_the_declared_names_only(nats) -> None:
         _, kind, _ = await get(sidecar, sidecar.admin, "/metrics")
     assert kind == "text/plain"
     assert {name.split("_")[0] for name in found} == {"walnatsd", "process"}
+
+
+async def test_the_number_of_tasks_follows_what_is_in_flight_and_goes_back(nats, receiver, tmp_path) -> None:
+    release = asyncio.Event()
+
+    async def hold(_received: Received) -> web.StreamResponse:
+        await release.wait()
+        return web.Response()
+
+    receiver.answer = hold
+    async with process(tmp_path, config(nats, receiver)) as daemon:
+        sidecar = daemon.sidecar
+        before = (await sidecar.metrics())["walnatsd_tasks"]
+        assert before > 0
+        for number in range(3):
+            await sidecar.emit("counts", str(number))
+        await receiver.wait_for(3)
+        assert (await sidecar.metrics())["walnatsd_tasks"] >= before + 3
+        release.set()
+        await until(lambda: _has_tasks(sidecar, before))
+
+
+async def _has_tasks(sidecar: Sidecar, at_most: float) -> bool:
+    return (await sidecar.metrics())["walnatsd_tasks"] <= at_most + 2  # a connection to the actor that stays open

@@ -67,6 +67,11 @@ class Proxy:
         """Leave the connections half-open: what is written is taken and goes nowhere, and nobody is told. New ones work."""
         self._forsaken |= self._connections
 
+    @property
+    def forsaken(self) -> int:
+        """How many half-open connections nobody has given up yet."""
+        return len(self._forsaken)
+
     async def cut(self) -> None:
         """Break all connections; new ones may come."""
         for task in list(self._connections):

@@ -39,6 +39,11 @@ class Metrics:
         ProcessCollector(registry=registry)
         Info("walnatsd_build", "The version of walnatsd.", registry=registry).info({"version": __version__})
         self.ready = Gauge("walnatsd_ready", "1 while /readyz answers 200.", registry=registry)
+        self.tasks = Gauge(
+            "walnatsd_tasks",
+            "Tasks of the event loop. It follows what is in flight; a number that only grows is a leak.",
+            registry=registry,
+        )
         self._emits = Counter(
             "walnatsd_emits",
             "Emits answered, by outcome: stored, scheduled, duplicate, spooled or the reason of the refusal.",
