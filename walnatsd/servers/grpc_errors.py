@@ -39,6 +39,11 @@ def status_of(refusal: Refusal) -> status_pb2.Status:
     return status_pb2.Status(code=code.value[0], message=refusal.message, details=details)
 
 
+def unreadable(error: DecodeError) -> Refusal:
+    """Say that what came is no message of the contract."""
+    return Refusal(Reason.INVALID_REQUEST, str(error))
+
+
 async def refuse(context: grpc.aio.ServicerContext[Any, Any], refusal: Refusal) -> NoReturn:
     """Answer a refusal with its status; the call ends here."""
     try:
@@ -84,7 +89,7 @@ def _readable(handler: Any) -> Any:
         try:
             return handler.request_deserializer(raw)
         except DecodeError as error:
-            return Refusal(Reason.INVALID_REQUEST, str(error))
+            return unreadable(error)
 
     async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
         if isinstance(request, Refusal):

@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import grpc
-from google.protobuf.json_format import MessageToDict
+from google.protobuf.json_format import MessageToDict, SerializeToJsonError
+from google.protobuf.message import DecodeError
 
 from walnatsd.api.declarations import read_event
 from walnatsd.api.events import Events
@@ -12,8 +13,8 @@ from walnatsd.api.pages import DEFAULT_LIMIT, check_limit
 from walnatsd.broker.schedules import Scheduled
 from walnatsd.emit.request import NO_HEADERS, EmitRequest, Receipt
 from walnatsd.model import trace_context
-from walnatsd.model.refusal import Refusal
-from walnatsd.servers.grpc_errors import refuse, status_of
+from walnatsd.model.refusal import Reason, Refusal
+from walnatsd.servers.grpc_errors import refuse, status_of, unreadable
 from walnatsd.servers.grpc_monitor import show
 from walnatsd.servers.times import duration_s, instant_s
 from walnatsd.v1 import events_pb2, events_pb2_grpc
@@ -82,10 +83,13 @@ class EventsServicer(events_pb2_grpc.EventsServicer):
     ) -> AsyncIterator[events_pb2.EmitResult]:
         """Store what arrives; one result per request, in order."""
         trace = _trace_of(context)
-        async for result in self._events.emit_stream(_read(request, trace) async for request in requests):
-            answer = events_pb2.EmitResult()
-            _write_result(answer, result)
-            yield answer
+        try:
+            async for result in self._events.emit_stream(_read(request, trace) async for request in requests):
+                answer = events_pb2.EmitResult()
+                _write_result(answer, result)
+                yield answer
+        except DecodeError as error:  # what came before it has its results
+            await refuse(context, unreadable(error))
 
     async def Call(self, request: events_pb2.CallRequest, context: Context) -> events_pb2.CallResponse:  # noqa: N802
         """Store one message and wait for the first answer."""
@@ -143,8 +147,16 @@ def _time_left_s(context: Context) -> float | None:
 
 
 def declaration(message: Any) -> Mapping[str, Any]:
-    """Write a declaration as the config file would: the same keys, only those that are set."""
-    return MessageToDict(message, preserving_proto_field_name=True)
+    """Write a declaration as the config file would: the same keys, only those that are set.
+
+    Raises:
+        Refusal: INVALID_DECLARATION: it has a duration that is none (`google/protobuf/duration.proto` has the rules).
+    """
+    try:
+        return MessageToDict(message, preserving_proto_field_name=True)
+    except SerializeToJsonError as error:
+        why = str(error).removeprefix("Failed to serialize ").rstrip(".")
+        raise Refusal(Reason.INVALID_DECLARATION, f"{message.name!r} can't be registered: {why}") from None
 
 
 def _trace_of(context: Context) -> dict[str, str]:

@@ -8,6 +8,7 @@ from google.protobuf.message import DecodeError
 
 from walnatsd.listeners.session import Handover, Session
 from walnatsd.model.refusal import Reason, Refusal
+from walnatsd.servers.grpc_errors import unreadable
 from walnatsd.servers.grpc_message import fill_message, set_time
 from walnatsd.v1 import actors_pb2
 
@@ -31,7 +32,7 @@ async def read_subscription(requests: Requests) -> actors_pb2.ListenRequest.Subs
     except TimeoutError:
         first = None
     except DecodeError as error:
-        raise _unreadable(error) from None
+        raise unreadable(error) from None
     if first is None or first.WhichOneof("kind") != "subscribe":
         raise Refusal(Reason.INVALID_REQUEST, "the first message of Listen must be subscribe")
     return first.subscribe
@@ -77,7 +78,7 @@ async def _read_all(session: Session, requests: Requests) -> None:
     try:
         await _read(session, requests)
     except DecodeError as error:
-        session.end(_unreadable(error))
+        session.end(unreadable(error))
     session.close()
 
 
@@ -92,10 +93,6 @@ async def _read(session: Session, requests: Requests) -> None:
                 session.stop_taking()
             case "subscribe":
                 session.end(Refusal(Reason.INVALID_REQUEST, "a session of Listen subscribes once"))
-
-
-def _unreadable(error: DecodeError) -> Refusal:
-    return Refusal(Reason.INVALID_REQUEST, str(error))
 
 
 def _answer(session: Session, result: actors_pb2.ListenRequest.Result) -> None:
