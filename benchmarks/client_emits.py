@@ -45,8 +45,9 @@ async def unary(target: str) -> AsyncIterator[Emit]:
     """The client with a call of its own for each emit."""
     async with walnatsd.connect(target) as conn:
 
-        async def emit_alone(request: events_pb2.EmitRequest, *, timeout_s: float) -> events_pb2.EmitResponse:
-            return await call(conn._channel, conn._events.Emit, request, timeout_s=timeout_s, uid=request.uid)
+        async def emit_alone(_event: str, uid: str, wire: bytes, timeout_s: float) -> events_pb2.EmitResponse:
+            message = events_pb2.EmitRequest.FromString(wire)
+            return await call(conn._channel, conn._events.Emit, message, timeout_s=timeout_s, uid=uid)
 
         conn._gathering.emit = emit_alone  # type: ignore[method-assign]
         yield lambda number: conn.emit(EVENT, PAYLOAD, uid=f"{time.time_ns()}-{number}")

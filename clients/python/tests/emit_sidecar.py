@@ -9,8 +9,11 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
+import walnatsd_client as walnatsd
 from sidecar_server import Servicer
 from walnatsd_client._proto import actors_pb2, events_pb2
+
+COUNT = walnatsd.Event("counts", int)
 
 Context = grpc.aio.ServicerContext
 Emit = Callable[[events_pb2.EmitRequest, Context], Awaitable[events_pb2.EmitResponse]]
@@ -83,6 +86,31 @@ class Sidecar(Servicer):
                 actors_pb2.RegisteredActor(name=a.name, event=a.event, updated=["ack_wait"]) for a in request.actors
             ]
         )
+
+
+class Gate:
+    """An Emit that stores nothing until it is opened."""
+
+    def __init__(self, sidecar: Sidecar, *events: walnatsd.Event[int] | walnatsd.Event[str]) -> None:
+        """Shut it for these events, or for all."""
+        self._sidecar = sidecar
+        self._events = {event.name for event in events}
+        self.arrived = asyncio.Event()
+        self.open = asyncio.Event()
+        sidecar.emit = self.emit
+
+    async def emit(self, request: events_pb2.EmitRequest, context: Context) -> events_pb2.EmitResponse:
+        self.arrived.set()
+        if not self._events or request.event in self._events:
+            await self.open.wait()
+        return await self._sidecar.store(request, context)
+
+
+async def emit_together(conn: walnatsd.Connection, *numbers: int) -> list[walnatsd.Receipt | BaseException]:
+    """Emit counts at the same time."""
+    return await asyncio.gather(
+        *(conn.emit(COUNT, number, uid=f"uid-{number}") for number in numbers), return_exceptions=True
+    )
 
 
 def refuse_with(reason: str, *, code: grpc.StatusCode, maybe_stored: str = "false", retry_s: int = 0) -> Emit:

@@ -89,10 +89,10 @@ def test_many_threads_may_use_it_at_once(sidecar: Asked, target: str) -> None:
 
 
 def test_closing_it_ends_calls_of_other_threads_and_leaves_no_thread(sidecar: Asked, target: str) -> None:
-    arrived = threading.Event()
+    arrived = threading.Semaphore(0)
 
     async def hang(_: events_pb2.EmitRequest, __: Context) -> events_pb2.EmitResponse:
-        arrived.set()
+        arrived.release()
         await asyncio.get_running_loop().create_future()
         raise AssertionError
 
@@ -101,7 +101,8 @@ def test_closing_it_ends_calls_of_other_threads_and_leaves_no_thread(sidecar: As
     conn = walnatsd.connect_sync(target)
     with ThreadPoolExecutor(3) as pool:
         emits = [pool.submit(conn.emit, COUNT, number) for number in range(3)]
-        arrived.wait()
+        for _ in emits:
+            assert arrived.acquire(timeout=30)
         conn.close()
         errors = [emit.exception(timeout=30) for emit in emits]
     assert [type(error) for error in errors] == [walnatsd.UnavailableError] * 3

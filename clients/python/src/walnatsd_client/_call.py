@@ -4,11 +4,10 @@ import asyncio
 from typing import TypeVar
 
 import grpc
-from google.protobuf.message import Message
 
 from walnatsd_client._errors import SIDECAR_UNAVAILABLE, UnavailableError, WalnatsdError, answer_of
 
-RequestT = TypeVar("RequestT", bound=Message)
+RequestT = TypeVar("RequestT")
 ResponseT = TypeVar("ResponseT")
 
 _FIRST_PAUSE_S = 0.05

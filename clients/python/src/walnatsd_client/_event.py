@@ -1,9 +1,11 @@
 """Declarations of events."""
 
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypedDict, TypeVar, Unpack, overload
 
 from walnatsd_client._serializers import MarshmallowSchema, Serializer, serializer_for
+from walnatsd_client._wire import emit_head
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -105,6 +107,11 @@ class Event(Generic[T]):
     def content_type(self) -> str:
         """Media type of the payloads."""
         return self._serializer.content_type
+
+    @cached_property
+    def _wire_head(self) -> bytes:
+        """What its emits begin with on their way to the sidecar."""
+        return emit_head(self.name, self.content_type)
 
     def encode(self, message: T) -> bytes:
         """Turn a message into a payload, byte for byte as the walnats library does."""

@@ -2,18 +2,20 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Iterable
 
 import grpc
 
 from walnatsd_client._call import call, call_told
 from walnatsd_client._errors import SIDECAR_UNAVAILABLE, UnavailableError, WalnatsdError, error_of
-from walnatsd_client._proto import events_pb2, events_pb2_grpc
+from walnatsd_client._proto import events_pb2
+from walnatsd_client._wire import emit_batch, size_in_batch
 
 MAX_ITEMS = 1000
 MAX_BYTES = 16 << 20
 """What the sidecar takes as a batch (contract, section 3)."""
 ALONE_BYTES = 256 << 10
-"""A payload of this size goes alone: a call of its own costs it next to nothing, and it holds nobody up."""
+"""A message of this size goes alone: a call of its own costs it next to nothing, and it holds nobody up."""
 MANY_ITEMS = 25
 """More than these are shared out to the calls that may be under way."""
 MAX_CALLS = 2
@@ -28,8 +30,30 @@ SPREAD = 0.05
 MANY_LANES = 100
 """Idle lanes are forgotten beyond this number; a caller may use another timeout for every emit."""
 
-Request = events_pb2.EmitRequest
 Response = events_pb2.EmitResponse
+
+
+class _Calls:
+    """The calls that emits are sent with. They take what is written already."""
+
+    def __init__(self, channel: grpc.aio.Channel, calling: grpc.aio.Channel) -> None:
+        self._channel = channel
+        self._emit: grpc.aio.UnaryUnaryMultiCallable[bytes, Response] = calling.unary_unary(
+            "/walnatsd.v1.Events/Emit", response_deserializer=Response.FromString
+        )
+        self._emit_batch: grpc.aio.UnaryUnaryMultiCallable[bytes, events_pb2.EmitBatchResponse] = calling.unary_unary(
+            "/walnatsd.v1.Events/EmitBatch", response_deserializer=events_pb2.EmitBatchResponse.FromString
+        )
+
+    async def emit(self, uid: str, wire: bytes, *, timeout_s: float, asked_s: float) -> Response:
+        """Send one; raises as `call`."""
+        return await call(self._channel, self._emit, wire, timeout_s=timeout_s, asked_s=asked_s, uid=uid)
+
+    async def emit_batch(
+        self, wires: Iterable[bytes], *, timeout_s: float, asked_s: float
+    ) -> tuple[events_pb2.EmitBatchResponse, bool]:
+        """Send many, and tell whether it took more than one try; raises as `call`."""
+        return await call_told(self._channel, self._emit_batch, emit_batch(wires), timeout_s=timeout_s, asked_s=asked_s)
 
 
 class Gathering:
@@ -39,28 +63,46 @@ class Gathering:
     told how long its callers wait.
     """
 
-    def __init__(self, channel: grpc.aio.Channel, events: "events_pb2_grpc.EventsAsyncStub") -> None:
-        self._channel = channel
-        self._events = events
+    def __init__(self, channel: grpc.aio.Channel, calling: grpc.aio.Channel) -> None:
+        """Prepare.
+
+        Args:
+            channel: Where the sidecar is.
+            calling: The same, with the token.
+        """
+        self._calls = _Calls(channel, calling)
         self._lanes: dict[tuple[str, float], _Lane] = {}
 
-    async def emit(self, request: Request, *, timeout_s: float) -> Response:
+    async def emit(self, event: str, uid: str, wire: bytes, timeout_s: float) -> Response:
         """Emit one message, in one call with what else is emitted at this moment.
 
         A cancelled emit is not sent if it isn't under way yet; others are not affected.
 
+        Args:
+            event: Name of the event.
+            uid: The message's.
+            wire: The message, a written `EmitRequest`.
+            timeout_s: How long to try.
+
         Raises:
             WalnatsdError: The sidecar refused, or there was no answer in time.
         """
-        if len(request.payload) >= ALONE_BYTES:
-            return await call(self._channel, self._events.Emit, request, timeout_s=timeout_s, uid=request.uid)
-        lane = self._lanes.get((request.event, timeout_s)) or self._open(request.event, timeout_s)
-        return await lane.emit(request)
+        if len(wire) >= ALONE_BYTES:
+            return await self._calls.emit(uid, wire, timeout_s=timeout_s, asked_s=timeout_s)
+        lane = self._lanes.get((event, timeout_s)) or self._open(event, timeout_s)
+        if lane.is_idle and not lane.is_crowded:
+            return await lane.send(uid, wire)
+        waiting = lane.gather(uid, wire)
+        try:
+            return await waiting.answer
+        except asyncio.CancelledError:
+            waiting.leave()
+            raise
 
     def _open(self, event: str, timeout_s: float) -> "_Lane":
         if len(self._lanes) >= MANY_LANES:
             self._lanes = {key: lane for key, lane in self._lanes.items() if not lane.is_idle}
-        lane = self._lanes[event, timeout_s] = _Lane(self._channel, self._events, timeout_s)
+        lane = self._lanes[event, timeout_s] = _Lane(self._calls, event, timeout_s)
         return lane
 
     async def close(self) -> None:
@@ -72,10 +114,11 @@ class Gathering:
 class _Waiting:
     """An emit whose caller waits for its answer."""
 
-    __slots__ = ("answer", "carried", "deadline", "request")
+    __slots__ = ("answer", "carried", "deadline", "uid", "wire")
 
-    def __init__(self, request: Request, answer: "asyncio.Future[Response]", deadline: float) -> None:
-        self.request = request
+    def __init__(self, uid: str, wire: bytes, answer: "asyncio.Future[Response]", deadline: float) -> None:
+        self.uid = uid
+        self.wire = wire
         self.answer = answer
         self.deadline = deadline
         self.carried: _Carried | None = None
@@ -83,7 +126,12 @@ class _Waiting:
 
     def fail(self, error: Exception) -> None:
         if not self.answer.done():
-            self.answer.set_exception(error.of(self.request.uid) if isinstance(error, WalnatsdError) else error)
+            self.answer.set_exception(error.of(self.uid) if isinstance(error, WalnatsdError) else error)
+
+    def leave(self) -> None:
+        """Wait no more."""
+        if self.carried is not None:
+            self.carried.leave()
 
 
 class _Carried:
@@ -106,9 +154,11 @@ class _Carried:
 class _Lane:
     """Emits that may travel together."""
 
-    def __init__(self, channel: grpc.aio.Channel, events: "events_pb2_grpc.EventsAsyncStub", timeout_s: float) -> None:
-        self._channel = channel
-        self._events = events
+    def __init__(self, calls: _Calls, event: str, timeout_s: float) -> None:
+        self.is_crowded = False
+        """The last to depart were several."""
+        self._sidecar = calls
+        self._event = event
         self._timeout_s = timeout_s
         self._spread_s = timeout_s * SPREAD
         self._loop = asyncio.get_running_loop()
@@ -117,23 +167,23 @@ class _Lane:
         self._calls = 0
         self._emits = 0
         self._carriers: dict[asyncio.Task[None], list[_Waiting]] = {}
-        self._crowded = False
-        """The last to depart were several."""
 
     @property
     def is_idle(self) -> bool:
         return not self._gathered and not self._calls
 
-    async def emit(self, request: Request) -> Response:
-        if self.is_idle and not self._crowded:
-            # The lone call: as if there were no gathering.
-            self._calls += 1
-            self._emits += 1
-            try:
-                return await self._send(request, self._timeout_s)
-            finally:
-                self._arrive(1)
-        waiting = _Waiting(request, self._loop.create_future(), self._loop.time() + self._timeout_s)
+    async def send(self, uid: str, wire: bytes) -> Response:
+        """Send a lone one at once, as if there were no gathering."""
+        self._calls += 1
+        self._emits += 1
+        try:
+            return await self._sidecar.emit(uid, wire, timeout_s=self._timeout_s, asked_s=self._timeout_s)
+        finally:
+            self._arrive(1)
+
+    def gather(self, uid: str, wire: bytes) -> _Waiting:
+        """Let one wait for others, and for its turn."""
+        waiting = _Waiting(uid, wire, self._loop.create_future(), self._loop.time() + self._timeout_s)
         self._gathered.append(waiting)
         if self._departure is None:
             # At the end of this turn of the loop: whoever is to emit in the same turn travels along.
@@ -142,12 +192,7 @@ class _Lane:
                 if self._calls < MAX_CALLS
                 else self._loop.call_later(LONGEST_WAIT_S, self._depart_overdue)
             )
-        try:
-            return await waiting.answer
-        except asyncio.CancelledError:
-            if waiting.carried is not None:
-                waiting.carried.leave()
-            raise
+        return waiting
 
     def _depart_overdue(self) -> None:
         """Send one more batch than there should be under way: what is under way takes long."""
@@ -161,10 +206,10 @@ class _Lane:
         """Send what is gathered, as far as there are not more calls under way then."""
         self._departure = None
         while self._calls < most_calls and self._emits < MAX_UNDER_WAY and (batch := self._take()):
-            self._crowded = len(batch) > 1
+            self.is_crowded = len(batch) > 1
             self._calls += 1
             self._emits += len(batch)
-            carrier = self._loop.create_task(self._carry(batch), name=f"emit/{batch[0].request.event}")
+            carrier = self._loop.create_task(self._carry(batch), name=f"emit/{self._event}")
             self._carriers[carrier] = batch
             carried = _Carried(carrier, len(batch))
             for waiting in batch:
@@ -182,14 +227,16 @@ class _Lane:
         """
         batch: list[_Waiting] = []
         size = 0
-        most = min(MAX_ITEMS, max(MANY_ITEMS, -(-(len(self._gathered) + self._emits) // MAX_CALLS)))
-        while self._gathered and len(batch) < most:
-            size += self._gathered[0].request.ByteSize()
-            if batch and (size > MAX_BYTES or self._gathered[0].deadline > batch[0].deadline + self._spread_s):
+        gathered = self._gathered
+        most = min(MAX_ITEMS, max(MANY_ITEMS, -(-(len(gathered) + self._emits) // MAX_CALLS)))
+        while gathered and len(batch) < most:
+            first = gathered[0]
+            size += size_in_batch(first.wire)
+            if batch and (size > MAX_BYTES or first.deadline > batch[0].deadline + self._spread_s):
                 break
-            waiting = self._gathered.popleft()
-            if not waiting.answer.done():  # else it was cancelled
-                batch.append(waiting)
+            gathered.popleft()
+            if not first.answer.done():  # else it was cancelled
+                batch.append(first)
         return batch
 
     def _finish(self, carrier: asyncio.Task[None]) -> None:
@@ -213,7 +260,9 @@ class _Lane:
         timeout_s = batch[0].deadline - self._loop.time()
         try:
             if len(batch) == 1:
-                answer = await self._send(batch[0].request, timeout_s)
+                answer = await self._sidecar.emit(
+                    batch[0].uid, batch[0].wire, timeout_s=timeout_s, asked_s=self._timeout_s
+                )
                 if not batch[0].answer.done():
                     batch[0].answer.set_result(answer)
             else:
@@ -222,20 +271,9 @@ class _Lane:
             for waiting in batch:
                 waiting.fail(error)
 
-    async def _send(self, request: Request, timeout_s: float) -> Response:
-        return await call(
-            self._channel,
-            self._events.Emit,
-            request,
-            timeout_s=timeout_s,
-            asked_s=self._timeout_s,
-            uid=request.uid,
-        )
-
     async def _send_together(self, batch: list[_Waiting], timeout_s: float) -> None:
-        request = events_pb2.EmitBatchRequest(items=[waiting.request for waiting in batch])
-        answer, tried_before = await call_told(
-            self._channel, self._events.EmitBatch, request, timeout_s=timeout_s, asked_s=self._timeout_s
+        answer, tried_before = await self._sidecar.emit_batch(
+            [waiting.wire for waiting in batch], timeout_s=timeout_s, asked_s=self._timeout_s
         )
         if len(answer.items) != len(batch):
             raise WalnatsdError(

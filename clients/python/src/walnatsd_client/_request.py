@@ -21,17 +21,19 @@ async def request(
     channel: grpc.aio.Channel,
     method: grpc.aio.UnaryUnaryMultiCallable[events_pb2.CallRequest, events_pb2.CallResponse],
     event: EventWithResponse[T, R],
-    emit: events_pb2.EmitRequest,
+    uid: str,
+    emit: bytes,
     timeout_s: float,
 ) -> R:
     """Make the call of `Connection.request`."""
+    message = events_pb2.EmitRequest.FromString(emit)
     try:
         answer = await call(
             channel,
             method,
-            events_pb2.CallRequest(emit=emit, timeout=duration(timeout_s)),
+            events_pb2.CallRequest(emit=message, timeout=duration(timeout_s)),
             timeout_s=timeout_s + _GRACE_S,
-            uid=emit.uid,
+            uid=uid,
         )
     except WalnatsdError as error:
         if error.reason == "DUPLICATE" and error.maybe_stored:

@@ -7,7 +7,9 @@ from typing import Any, Generic, TypeVar
 
 import grpc
 from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
 
+from walnatsd_client._proto import actors_pb2, events_pb2
 from walnatsd_client.testing._refusal import Refusal
 
 RequestT = TypeVar("RequestT", bound=Message)
@@ -37,11 +39,14 @@ class MemoryChannel:
             raise grpc.aio.UsageError("Channel is closed.")
 
     def unary_unary(self, path: str, *_: object, **__: object) -> Callable[..., Awaitable[Any]]:
-        """Give a method that takes a request and gives a response."""
+        """Give a method that takes a request, or one that is written already, and gives a response."""
         handler = self._find(path)
+        read = _reader(path)
 
-        async def invoke(request: Message, *, timeout: float | None = None) -> Any:  # noqa: ASYNC109 - as gRPC's
-            task = asyncio.ensure_future(handler(_copy(request)))
+        async def invoke(request: Message | bytes, *, timeout: float | None = None) -> Any:  # noqa: ASYNC109 - as gRPC's
+            task = asyncio.ensure_future(
+                handler(read(request if isinstance(request, bytes) else request.SerializeToString()))
+            )
             self._keep(task)
             try:
                 await asyncio.wait((task,), timeout=timeout)
@@ -177,6 +182,15 @@ class MemoryStream(Generic[RequestT, ResponseT]):
     async def _read_requests(self) -> AsyncIterator[RequestT]:
         while (request := await self._requests.get()) is not None:
             yield request
+
+
+def _reader(path: str) -> Callable[[bytes], Any]:
+    """Give what reads the requests of a method."""
+    _, service, method = path.split("/")
+    package = actors_pb2 if service.endswith(".Actors") else events_pb2
+    [of_service] = [each for each in package.DESCRIPTOR.services_by_name.values() if each.full_name == service]
+    request: type[Message] = GetMessageClass(of_service.methods_by_name[method].input_type)
+    return request.FromString
 
 
 def _copy(message: Any) -> Any:
