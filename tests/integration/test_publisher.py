@@ -8,7 +8,7 @@ import pytest
 from support.broker import broker
 from walnatsd.broker import publisher
 from walnatsd.broker.own_streams import register_work_stream
-from walnatsd.broker.publisher import PubAck, Publisher
+from walnatsd.broker.publisher import Begun, PubAck, Publisher
 from walnatsd.broker.schedules import Schedules
 from walnatsd.broker.wire import Frame
 from walnatsd.model.refusal import Reason, Refusal
@@ -59,17 +59,37 @@ async def test_who_waits_for_a_first_try_hears_whether_there_is_more_to_do(nats)
         await parts.consumer()
         await parts.connection.attach("silent", lambda _frame: None)
         publisher_ = Publisher(parts.connection)
-        good = publisher_.begin("counts", b"1", HEADER, budget_s=15)
-        wrong = publisher_.begin(
-            "counts", b"1", HEADER | {"Nats-Msg-Id": "v", "Nats-Expected-Last-Sequence": "9"}, budget_s=15
-        )
-        lost = publisher_.begin("silent", b"1", HEADER, budget_s=15)
-        assert good is not None
-        assert wrong is not None
-        assert lost is not None
-        acks = await asyncio.gather(good.ack(), wrong.ack(), lost.ack())
+        wrong = HEADER | {"Nats-Msg-Id": "v", "Nats-Expected-Last-Sequence": "9"}
+        begun = publisher_.begin("counts", [(HEADER, b"1"), (wrong, b"1")], budget_s=15)
+        begun += publisher_.begin("silent", [(HEADER, b"1")], budget_s=15)
+        acks = []
+        for each in begun:
+            assert isinstance(each, Begun)
+            await each.answered()
+            acks.append(each.ack())
         assert acks == [PubAck("counts", 1, duplicate=False), None, None]
+        good = begun[0]
+        assert isinstance(good, Begun)
         assert (await publisher_.publish("counts", b"1", HEADER, budget_s=15, begun=good)).sequence == 1
+
+
+async def test_what_is_too_large_among_many_is_refused_in_its_place_and_the_others_leave_in_order(nats) -> None:
+    async with broker(nats.url) as parts:
+        await parts.consumer()
+        bodies = [b"1", bytes(2 << 20), b"2", bytes(2 << 20), b"3"]
+        messages = [(HEADER | {"Nats-Msg-Id": str(place)}, body) for place, body in enumerate(bodies)]
+        begun = Publisher(parts.connection).begin("counts", messages, budget_s=15)
+        told = []
+        for each in begun:
+            if isinstance(each, Begun):
+                await each.answered()
+                ack = each.ack()
+                assert ack is not None
+                told.append(ack.sequence)
+            else:
+                assert each is not None
+                told.append((each.reason, each.uid))
+    assert told == [1, (Reason.TOO_LARGE, "1"), 2, (Reason.TOO_LARGE, "3"), 3]
 
 
 async def test_a_message_for_later_that_is_sent_twice_is_no_duplicate_of_itself(nats) -> None:

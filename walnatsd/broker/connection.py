@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -16,7 +16,7 @@ from walnatsd.broker.failures import in_words
 from walnatsd.broker.identity import identity_options
 from walnatsd.broker.inbox import Inbox
 from walnatsd.broker.replies import NO_ANSWER, Replies
-from walnatsd.broker.wire import Frame, publish_frame
+from walnatsd.broker.wire import Frame, publish_frame, publish_frames
 from walnatsd.config.certificates import Certificates
 from walnatsd.config.secrets import Secrets
 from walnatsd.config.settings import Nats
@@ -138,6 +138,21 @@ class Connection:
             future.cancel()
             raise
         return future
+
+    def ask_all(
+        self, subject: str, messages: Sequence[tuple[bytes, bytes]], *, timeout_s: float
+    ) -> list[asyncio.Future[Frame]]:
+        """Send several messages, each a head and a payload, to one subject as `ask` sends one; raises as that does."""
+        if not self._connected.is_set():
+            raise NotConnectedError("NATS is not connected")
+        replies, futures = self._replies.expect_many(len(messages), timeout_s, subject)
+        try:
+            self._client.send(publish_frames(subject, replies, messages))
+        except NotConnectedError:
+            for future in futures:
+                future.cancel()
+            raise
+        return futures
 
     def why_silent(self, subject: str) -> str:
         """Say why there was no answer from a subject."""

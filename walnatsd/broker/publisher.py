@@ -3,9 +3,9 @@
 import asyncio
 import contextlib
 import random
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import orjson
 
@@ -29,8 +29,9 @@ _IN_PROCESS = frozenset({10158, 10164})
 becomes of it decides, so it is tried again."""
 
 
-class PubAck(NamedTuple):  # as cheap as can be, and so is what else is made for each emit
-    """JetStream's word that a message is stored."""
+@dataclass(slots=True)  # not frozen: as cheap as can be, and so is what else is made for each emit
+class PubAck:
+    """JetStream's word that a message is stored. Not to be changed."""
 
     stream: str
     sequence: int
@@ -70,17 +71,28 @@ class Room:
             )
 
 
-class Begun(NamedTuple):
+@dataclass(slots=True)
+class Begun:
     """A message whose first try is under way."""
 
     reply: asyncio.Future[Frame]
     deadline: float
     """When to give up, by the loop's clock."""
 
-    async def ack(self) -> PubAck | None:
-        """Wait for the answer; None where it is no word that the message is stored, so that there is more for `publish` to do."""
+    async def answered(self) -> None:
+        """Wait until there is an answer, or it is clear that there will be none."""
+        if not self.reply.done():
+            with contextlib.suppress(BrokerError):
+                await self.reply
+
+    def ack(self) -> PubAck | None:
+        """Read the answer, which must be there.
+
+        Returns:
+            None where it is no word that the message is stored, so that there is more for `publish` to do.
+        """
         try:
-            word = _word_in(await self.reply)
+            word = _word_in(self.reply.result())
         except BrokerError:
             return None
         return word if isinstance(word, PubAck) else None
@@ -116,25 +128,49 @@ class Publisher:
         self._draw = draw
 
     def begin(
-        self, subject: str, payload: bytes, header: Mapping[str, str], *, budget_s: float, room: Room | None = None
-    ) -> Begun | None:
-        """Send a message without waiting, so that many can be under way without a task for each; `publish` must follow.
+        self,
+        subject: str,
+        messages: Sequence[tuple[Mapping[str, str], bytes]],
+        *,
+        budget_s: float,
+        room: Room | None = None,
+    ) -> list[Begun | Refusal | None]:
+        """Send messages without waiting, so that many can be under way without a task for each.
+
+        Args:
+            subject: Where.
+            messages: Headers, with the uid, and body of each.
+            budget_s: Seconds that each may take.
+            room: How large the stream can get, where that is known.
 
         Returns:
-            What `publish` goes on with; None where nothing was sent, because NATS is away or there is little time.
-
-        Raises:
-            Refusal: TOO_LARGE; nothing was sent.
+            For each message what `publish` goes on with where the answer is no ack, or a refusal (TOO_LARGE); None where
+            nothing was sent, because NATS is away or there is little time.
         """
         if budget_s < ACK_TIMEOUT_S:
-            return None
-        head = _head_of(header)
-        self._see_that_it_fits(subject, len(head) + len(payload), header, room)
+            return [None] * len(messages)
+        fitting = []
+        refused: dict[int, Refusal] = {}
+        limit = self._connection.max_payload
+        for place, (header, payload) in enumerate(messages):
+            head = _head_of(header)
+            size = len(head) + len(payload)
+            if size > limit or room is not None:
+                try:
+                    self._see_that_it_fits(subject, size, header, room)
+                except Refusal as refusal:
+                    refused[place] = refusal
+                    continue
+            fitting.append((head, payload))
         try:
-            reply = self._connection.ask(subject, payload, head=head, timeout_s=ACK_TIMEOUT_S)
+            replies = self._connection.ask_all(subject, fitting, timeout_s=ACK_TIMEOUT_S)
         except NotConnectedError:
-            return None
-        return Begun(reply, self._connection.now() + budget_s)
+            return [None] * len(messages)
+        deadline = self._connection.now() + budget_s
+        begun: list[Begun | Refusal | None] = [Begun(reply, deadline) for reply in replies]
+        for place, why in refused.items():  # in rising order, so each gets to its place
+            begun.insert(place, why)
+        return begun
 
     async def publish(
         self,
@@ -198,7 +234,7 @@ class Publisher:
                 refusal.maybe_stored |= maybe_stored  # an earlier try may have been what stored it
                 raise
             else:
-                return ack._replace(retried=True) if maybe_stored else ack
+                return replace(ack, retried=True) if maybe_stored else ack
             await self._pause(min(pause_s * (0.5 + self._draw()), max(0.0, deadline - loop.time())))
             pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
 
@@ -250,6 +286,8 @@ class Publisher:
 
 
 def _head_of(header: Mapping[str, str]) -> bytes:
+    if len(header) == 1:
+        return head_of(header)
     # nats-server 2.10 looks for the name anywhere in the block, and gives up where it finds it inside something else
     if next(iter(header)) == headers.MESSAGE_ID:
         return head_of(header)

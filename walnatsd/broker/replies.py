@@ -1,8 +1,9 @@
 """One inbox for all replies: publish acks, settlements, JetStream's API."""
 
 import asyncio
-import itertools
 from collections.abc import Callable
+from itertools import count as counted
+from itertools import islice, repeat
 
 from walnatsd.broker.errors import BrokerError, NoReplyError, NoRespondersError
 from walnatsd.broker.wire import Frame
@@ -24,7 +25,7 @@ class Replies:
         """
         self._prefix = inbox + "."
         self._why_silent = why_silent
-        self._tokens = itertools.count(1)
+        self._tokens = counted(1)
         self._waiting: dict[str, tuple[asyncio.Future[Frame], float, str]] = {}
         self._loop = asyncio.get_running_loop()
 
@@ -49,9 +50,17 @@ class Replies:
         The future raises NoReplyError and NoRespondersError.
         """
         subject = f"{self._prefix}{next(self._tokens)}"
-        future: asyncio.Future[Frame] = self._loop.create_future()
+        future: asyncio.Future[Frame] = asyncio.Future(loop=self._loop)
         self._waiting[subject] = (future, self._loop.time() + timeout_s, asked)
         return subject, future
+
+    def expect_many(self, count: int, timeout_s: float, asked: str) -> tuple[list[str], list[asyncio.Future[Frame]]]:
+        """Give reply subjects and futures for several questions, as `expect` does for one."""
+        loop, prefix, deadline = self._loop, self._prefix, self._loop.time() + timeout_s
+        subjects = [f"{prefix}{token}" for token in islice(self._tokens, count)]
+        futures: list[asyncio.Future[Frame]] = [asyncio.Future(loop=loop) for _ in subjects]
+        self._waiting.update(zip(subjects, zip(futures, repeat(deadline), repeat(asked)), strict=False))
+        return subjects, futures
 
     def receive(self, frame: Frame) -> None:
         """Hand a reply to who waits for it."""

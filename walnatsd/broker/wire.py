@@ -1,6 +1,6 @@
 """Frames of the NATS client protocol: header blocks, publish frames, the subject that acks go to."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 _NANOSECONDS = 1_000_000_000
@@ -56,6 +56,9 @@ def head_of(headers: Mapping[str, str]) -> bytes:
     """Write a header block. Names and values must be checked before."""
     if not headers:
         return b""
+    if len(headers) == 1:
+        [(name, value)] = headers.items()
+        return f"NATS/1.0\r\n{name}: {value}\r\n\r\n".encode()
     lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
     return f"NATS/1.0\r\n{lines}\r\n".encode()
 
@@ -66,6 +69,15 @@ def publish_frame(subject: str, reply: str, head: bytes, payload: bytes) -> byte
         line = f"HPUB {subject} {reply} {len(head)} {len(head) + len(payload)}\r\n".encode()
         return b"".join((line, head, payload, b"\r\n"))
     return f"PUB {subject} {reply} {len(payload)}\r\n".encode() + payload + b"\r\n"
+
+
+def publish_frames(subject: str, replies: Iterable[str], messages: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Write HPUB frames of several messages, each a head and a payload, to one subject."""
+    parts: list[bytes] = []
+    for reply, (head, payload) in zip(replies, messages, strict=True):
+        size = len(head)
+        parts += (f"HPUB {subject} {reply} {size} {size + len(payload)}\r\n".encode(), head, payload, b"\r\n")
+    return b"".join(parts)
 
 
 class AckSubject(NamedTuple):

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from walnatsd.broker.connection import Connection
@@ -101,7 +101,7 @@ class Calls:
         started = time.perf_counter()
         outcome = "cancelled"
         if self._tracing is not None:
-            request = request._replace(within=self._tracing.request(label, request.headers, request.trace_id))
+            request = replace(request, within=self._tracing.request(label, request.headers, request.trace_id))
         try:
             answer = await self._admit(request, event, timeout_s, deadline_s)
         except Refusal as refusal:
@@ -151,7 +151,7 @@ class Calls:
         with self._inbox.expect() as (subject, answer):
             try:
                 receipt = await self._emitter.emit(
-                    request._replace(reply_to=subject), deadline_s=max(0.0, deadline - now())
+                    replace(request, reply_to=subject), deadline_s=max(0.0, deadline - now())
                 )
             except Refusal as refusal:
                 if not answer.done():

@@ -5,6 +5,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from walnatsd.broker.publisher import Begun
@@ -34,7 +36,9 @@ UNKNOWN = "(unknown)"
 class _Emit:
     """An emit on its way."""
 
+    event: Event | None
     label: str
+    """The event's name, as metrics have it."""
     budget_s: float
     started: float
     """By `time.perf_counter`, for the loop's clock stands still within a turn."""
@@ -48,10 +52,8 @@ class _Emit:
     is_concluded: bool = False
     """Whether its room is given back and it is counted."""
 
-    @property
-    def has_left(self) -> bool:
-        """Whether nothing but the answer has to be waited for."""
-        return self.begun is not None or self.refusal is not None
+
+_LABEL = attrgetter("label")
 
 
 class Emitter:
@@ -104,7 +106,8 @@ class Emitter:
         Raises:
             Refusal: It was not stored, or nobody knows (`maybe_stored`).
         """
-        return await self._end(self._begin(request, deadline_s, time.perf_counter()))
+        [emit] = self._begin((request,), deadline_s, time.perf_counter())
+        return await self._end(emit)
 
     async def emit_all(
         self, requests: Sequence[EmitRequest], *, deadline_s: float | None = None
@@ -115,7 +118,7 @@ class Emitter:
         again: then none waits for the pauses of the others.
         """
         started = time.perf_counter()
-        emits = [self._begin(request, deadline_s, started) for request in requests]
+        emits = self._begin(requests, deadline_s, started)
         results: dict[int, Receipt | Refusal] = {}
         counted: Counter[tuple[str, str]] = Counter()
         try:
@@ -124,10 +127,16 @@ class Emitter:
                 def end_later(emit: _Emit) -> asyncio.Task[Receipt | Refusal]:
                     return tasks.create_task(self._try_end(emit), name=f"emit/{emit.label}")
 
-                later = {place: end_later(emit) for place, emit in enumerate(emits) if not emit.has_left}
+                later = {
+                    place: end_later(emit)
+                    for place, emit in enumerate(emits)
+                    if emit.begun is None and emit.refusal is None
+                }
                 for place, emit in enumerate(emits):
-                    if emit.begun is not None:
-                        if (ack := await emit.begun.ack()) is None:
+                    if (begun := emit.begun) is not None:
+                        if not begun.reply.done():
+                            await begun.answered()
+                        if (ack := begun.ack()) is None:
                             later[place] = end_later(emit)
                             continue
                         assert emit.outgoing is not None
@@ -146,11 +155,26 @@ class Emitter:
                     self._give_up(emit)
         return [results[place] for place in range(len(emits))]
 
-    def _begin(self, request: EmitRequest, deadline_s: float | None, started: float) -> "_Emit":
-        """Check a request, and send it where nothing has to be waited for before."""
-        event = self._find_event(request.event)
+    def _begin(self, requests: Sequence[EmitRequest], deadline_s: float | None, started: float) -> list["_Emit"]:
+        """Check requests, and send them in order where nothing has to be waited for before."""
         budget_s = self._settings.timeout if deadline_s is None else min(deadline_s, self._settings.timeout)
-        emit = _Emit(event.name if event is not None else UNKNOWN, budget_s, started)
+        emits = [self._take_in(request, budget_s, started) for request in requests]
+        for _, together in groupby(emits, _LABEL):
+            leaving = [emit for emit in together if emit.outgoing is not None and emit.outgoing.due_at is None]
+            if not leaving or (event := leaving[0].event) is None:
+                continue
+            begun = self._store.begin([emit.outgoing for emit in leaving if emit.outgoing], event, budget_s=budget_s)
+            for emit, each in zip(leaving, begun, strict=True):
+                if isinstance(each, Refusal):
+                    emit.refusal = each
+                else:
+                    emit.begun = each
+        return emits
+
+    def _take_in(self, request: EmitRequest, budget_s: float, started: float) -> "_Emit":
+        """Check a request and give it its room."""
+        event = self._find_event(request.event)
+        emit = _Emit(event, event.name if event is not None else UNKNOWN, budget_s, started)
         if self._tracing is not None:
             emit.trace = self._tracing.emit(emit.label, request.headers, request.trace_id, request.within)
         try:
@@ -161,7 +185,6 @@ class Emitter:
             emit.outgoing = outgoing
             if emit.trace is not None:
                 emit.trace.published()
-            emit.begun = self._store.begin(outgoing, event, budget_s=budget_s)
         except Refusal as refusal:
             emit.refusal = refusal
         return emit
@@ -174,7 +197,9 @@ class Emitter:
             if emit.refusal is not None:
                 raise emit.refusal
             assert emit.outgoing is not None
-            if emit.begun is not None and (ack := await emit.begun.ack()) is not None:
+            if emit.begun is not None:
+                await emit.begun.answered()
+            if emit.begun is not None and (ack := emit.begun.ack()) is not None:
                 receipt = receipt_of(emit.outgoing, ack)
             else:
                 receipt = await self._store.store(emit.outgoing, budget_s=emit.budget_s, begun=emit.begun)
@@ -222,22 +247,22 @@ class Emitter:
 
     def _prepare(self, request: EmitRequest, event: Event, trace: "EmitTrace | None") -> Outgoing:
         """Check a request and encode it: what comes out may be stored, now or later."""
-        request = with_encoded_attributes(request)
+        if request.headers:
+            request = with_encoded_attributes(request)
         given = given_uid(request)
         uid = uid_of(request, given)
         header = stored_headers(request, uid)
         if trace is not None:
             trace.enter(header)
         until = due_at(request, event, now=self._clock(), uid=uid) if request.is_delayed else None
-        self._see_that_it_fits(event, request, header, uid)
+        if event.payload_schema is not None:
+            self._see_that_it_fits(event.payload_schema, request, header, uid)
         payload = self._codecs_for(event.codecs).encode(request.payload) if event.codecs else request.payload
         return Outgoing(event.name, payload, header, given != "", until)
 
-    def _see_that_it_fits(self, event: Event, request: EmitRequest, header: dict[str, str], uid: str) -> None:
-        if event.payload_schema is None:
-            return
+    def _see_that_it_fits(self, schema: Schema, request: EmitRequest, header: dict[str, str], uid: str) -> None:
         try:
-            self._schema_for(event.payload_schema).check(request.payload, content_type(header))
+            self._schema_for(schema).check(request.payload, content_type(header))
         except SchemaError as error:
             raise Refusal(Reason.SCHEMA, str(error), uid=uid) from None
 

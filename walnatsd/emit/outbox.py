@@ -1,7 +1,8 @@
 """Storing with a spool: in NATS where it is there, and on the local disk until it is back."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import groupby
 
 import structlog
 
@@ -61,13 +62,17 @@ class Outbox:
         self._find_event = find_event
         self._clock = clock
 
-    def begin(self, outgoing: Outgoing, event: Event, *, budget_s: float) -> Begun | None:
-        """Send an emit of a declared event without waiting, as `Store.begin`; not where others wait in the spool."""
-        if self._spool.holds(outgoing.event):
-            return None
-        if _not_for_later_because(outgoing):
-            return self._patient.begin(outgoing, event, budget_s=budget_s)
-        return self._brisk.begin(outgoing, event, budget_s=budget_s * NATS_SHARE)
+    def begin(self, outgoing: Sequence[Outgoing], event: Event, *, budget_s: float) -> list[Begun | Refusal | None]:
+        """Send emits of a declared event without waiting, as `Store.begin`; not where others wait in the spool."""
+        if self._spool.holds(event.name):
+            return [None] * len(outgoing)
+        begun: list[Begun | Refusal | None] = []
+        for why, together in groupby(outgoing, _not_for_later_because):
+            if why:
+                begun += self._patient.begin(list(together), event, budget_s=budget_s)
+            else:
+                begun += self._brisk.begin(list(together), event, budget_s=budget_s * NATS_SHARE)
+        return begun
 
     async def store(self, outgoing: Outgoing, *, budget_s: float, begun: Begun | None = None) -> Receipt:
         """Store a message.

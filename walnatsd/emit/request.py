@@ -2,8 +2,9 @@
 
 import secrets
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from walnatsd.model import headers
 from walnatsd.model.headers import check_emitted_header, check_header_value, check_uid
@@ -17,8 +18,9 @@ if TYPE_CHECKING:  # needs an extra
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
-class EmitRequest(NamedTuple):  # one is made for each emit, at a third of the price of a frozen dataclass
-    """One message to store."""
+@dataclass(slots=True)  # neither frozen nor a tuple: one is made for each emit, in half the time
+class EmitRequest:
+    """One message to store. Not to be changed."""
 
     event: str
     payload: bytes
@@ -27,7 +29,7 @@ class EmitRequest(NamedTuple):  # one is made for each emit, at a third of the p
     uid: str = ""
     """Empty where the caller gave none."""
     trace_id: str = ""
-    headers: Mapping[str, str] = NO_HEADERS
+    headers: Mapping[str, str] = field(default_factory=lambda: NO_HEADERS)
     """ce-*, traceparent, tracestate and the caller's own."""
     delay_s: float | None = None
     """Hand it to actors after so many seconds; as the caller said it, so it may make no sense."""
@@ -45,8 +47,9 @@ class EmitRequest(NamedTuple):  # one is made for each emit, at a third of the p
         return self.delay_s is not None or self.deliver_at is not None
 
 
-class Receipt(NamedTuple):
-    """What became of an emit."""
+@dataclass(slots=True)
+class Receipt:
+    """What became of an emit. Not to be changed."""
 
     uid: str
     stream: str
@@ -87,7 +90,7 @@ def with_encoded_attributes(request: EmitRequest) -> EmitRequest:
                 attributes[name] = encode_given(value)
             except ValueError as error:
                 raise Refusal(Reason.INVALID_HEADER, f"{name}: {error}", uid=request.uid) from None
-    return request._replace(headers=attributes)
+    return replace(request, headers=attributes)
 
 
 def given_uid(request: EmitRequest) -> str:
@@ -137,32 +140,25 @@ def stored_headers(request: EmitRequest, uid: str) -> dict[str, str]:
     Raises:
         Refusal: INVALID_HEADER.
     """
+    stored = {headers.MESSAGE_ID: uid}
     try:
-        _check_headers(request)
+        if request.headers:
+            for name, value in request.headers.items():
+                check_emitted_header(name, value)
+            stored |= _own_headers(request, uid)
+        if request.content_type:
+            check_header_value("Content-Type", request.content_type)
+            stored[headers.CONTENT_TYPE] = request.content_type
+        if request.trace_id:
+            check_header_value("trace_id", request.trace_id)
+            stored[headers.TRACE_ID] = request.trace_id
     except ValueError as error:
         raise Refusal(Reason.INVALID_HEADER, str(error), uid=uid) from None
-    stored = {headers.MESSAGE_ID: uid}
-    if request.headers:
-        stored |= _own_headers(request, uid)
-    if request.content_type:
-        stored[headers.CONTENT_TYPE] = request.content_type
-    if request.trace_id:
-        stored[headers.TRACE_ID] = request.trace_id
     if request.expected_last_sequence is not None:
         stored[headers.EXPECTED_LAST_SEQUENCE] = str(request.expected_last_sequence)
     if request.reply_to:
         stored |= {headers.REPLY: request.reply_to, headers.REPLY_ERRORS: "1"}
     return stored
-
-
-def _check_headers(request: EmitRequest) -> None:
-    if request.headers:
-        for name, value in request.headers.items():
-            check_emitted_header(name, value)
-    if request.content_type:
-        check_header_value("Content-Type", request.content_type)
-    if request.trace_id:
-        check_header_value("trace_id", request.trace_id)
 
 
 def _own_headers(request: EmitRequest, uid: str) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from walnatsd.broker.errors import BrokerError
 from walnatsd.broker.inspection import stored_message
@@ -56,21 +56,17 @@ class Store:
         self._find_gate = find_gate
         self._clock = clock
 
-    def begin(self, outgoing: Outgoing, event: Event, *, budget_s: float) -> Begun | None:
-        """Send an emit of a declared event without waiting, where nothing has to be waited for before.
+    def begin(self, outgoing: Sequence[Outgoing], event: Event, *, budget_s: float) -> list[Begun | Refusal | None]:
+        """Send emits of a declared event, which are for now, without waiting, where nothing has to be waited for before.
 
         Returns:
-            What is under way: its ack makes a receipt (`receipt_of`), and without one `store` goes on with it. None where
-            nothing was sent.
-
-        Raises:
-            Refusal: TOO_LARGE; nothing was sent.
+            For each emit what is under way: its ack makes a receipt (`receipt_of`), and without one `store` goes on with it;
+            or a refusal (TOO_LARGE), or None where nothing was sent.
         """
-        if outgoing.due_at is not None or event.min_actors or self._find_gate(event.name) is not None:
-            return None
-        return self._publisher.begin(
-            event.name, outgoing.payload, outgoing.header, budget_s=budget_s, room=_room(event)
-        )
+        if event.min_actors or self._find_gate(event.name) is not None:
+            return [None] * len(outgoing)
+        messages = [(each.header, each.payload) for each in outgoing]
+        return self._publisher.begin(event.name, messages, budget_s=budget_s, room=_room(event))
 
     async def store(self, outgoing: Outgoing, *, budget_s: float, begun: Begun | None = None) -> Receipt:
         """Store an emit, for now or for later; what has become due since it was made is for now.

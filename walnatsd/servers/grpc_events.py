@@ -52,8 +52,9 @@ class EventsServicer(events_pb2_grpc.EventsServicer):
         except Refusal as refusal:
             await refuse(context, refusal)
         answer = events_pb2.EmitBatchResponse()
+        add = answer.items.add
         for result in results:
-            _write_result(answer.items.add(), result)
+            _write_result(add(), result)
         return answer
 
     async def Register(  # noqa: N802
@@ -191,15 +192,17 @@ def _scheduled(scheduled: Scheduled) -> events_pb2.Scheduled:
 
 def _write_result(answer: events_pb2.EmitResult, result: Receipt | Refusal) -> None:
     answer.uid = result.uid
-    if isinstance(result, Refusal):
-        answer.error.CopyFrom(status_of(result))
-    else:
+    if isinstance(result, Receipt):
         _write_receipt(answer.ok, result)
+    else:
+        answer.error.CopyFrom(status_of(result))
 
 
 def _write_receipt(answer: events_pb2.EmitResponse, receipt: Receipt) -> None:
     """Write a receipt into its message, where most flags are as they are in a new one."""
-    answer.uid, answer.stream, answer.sequence = receipt.uid, receipt.stream, receipt.sequence
+    answer.uid = receipt.uid
+    answer.stream = receipt.stream
+    answer.sequence = receipt.sequence
     if receipt.duplicate:
         answer.duplicate = True
     if receipt.scheduled:
