@@ -10,6 +10,7 @@ import command_line
 import configuration
 import grpc_reference
 import http_reference
+import reliability_table
 from aiohttp import web
 
 import metrics_table
@@ -45,6 +46,7 @@ def made() -> dict[Path, Callable[[], str]]:
     reference = DOCS / "reference"
     return {
         DOCS / "metrics.md": lambda: metrics_table.page(metrics_table.PAGE.read_text()),
+        reliability_table.PAGE: lambda: reliability_table.page(reliability_table.PAGE.read_text()),
         reference / "configuration.md": configuration.page,
         reference / "command-line.md": command_line.page,
         reference / "grpc.md": grpc_reference.page,

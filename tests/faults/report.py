@@ -9,13 +9,10 @@ from typing import Any
 import psutil
 
 from faults.scenario import Scenario
+from faults.table import table
 from faults.verdict import Verdict
 
 KEPT = Path(__file__).with_name("kept.json")
-HEAD = (
-    "| scenario | what was broken | emitted | acknowledged | lost | duplicates (may be) | seen after ack | wrong answers | else | held |\n"
-    "|---|---|---|---|---|---|---|---|---|---|"
-)
 
 
 class Results:
@@ -50,29 +47,6 @@ def _facts(scenario: Scenario) -> dict[str, Any]:
         "machine": f"{psutil.cpu_count()} cores, Python {platform.python_version()}",
         "load_before": round(psutil.getloadavg()[0], 1),
     }
-
-
-def table(rows: dict[str, dict[str, Any]]) -> str:
-    """One line for each scenario, in their order."""
-    return "\n".join(
-        [HEAD, *(_row(name, row) for name, row in sorted(rows.items(), key=lambda item: item[1]["number"]))]
-    )
-
-
-def _row(name: str, row: dict[str, Any]) -> str:
-    if "findings" not in row:
-        return f"| `{name}` | | | | | | | | {'; '.join(row['problems'])} | **no** |"
-    found = row["findings"]
-    forgotten = found["forgotten_acks"]
-    return (
-        f"| `{name}` | {'; '.join(f'{count} x {what}' for what, count in row['faults'].items())} "
-        f"| {found['emitted']:,} | {found['acknowledged']:,} | {len(found['lost'])} "
-        f"| {found['duplicates'] - forgotten} ({row['duplicates_bound']}) "
-        f"| {len(found['after_ack'])}{f', and {forgotten} forgotten by NATS' if forgotten else ''} "
-        f"| {len(found['wrong_answers'])} "
-        f"| {'; '.join([f'{what} {figure:g}' for what, figure in row['figures'].items()] + row['problems'])} "
-        f"| {'yes' if row['good'] else '**no**'} |"
-    )
 
 
 def keep(results: Results) -> None:
