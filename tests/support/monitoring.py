@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,15 @@ def dashboard_queries() -> list[tuple[str, str]]:
     return [(panel["title"], target["expr"]) for panel in panels for target in panel.get("targets", ())]
 
 
+def hasty_rules() -> str:
+    """The rules that are shipped, for the impatient: what is so for a moment fires, and rates are those of some seconds."""
+    rules = yaml.safe_load(RULES.read_text())
+    for group in rules["groups"]:
+        for rule in group["rules"]:
+            rule.pop("for", None)
+    return re.sub(r"\[\d+m\]", "[20s]", yaml.safe_dump(rules, width=1000))
+
+
 class Prometheus:
     """A running Prometheus."""
 
@@ -48,6 +58,12 @@ class Prometheus:
             async with self._session.get(f"{self._url}/-/ready") as response:
                 return response.status == 200
         return False
+
+    async def summaries(self) -> dict[str, str]:
+        """What the alerts that fire say, by their names."""
+        async with self._session.get(f"{self._url}/api/v1/alerts") as response:
+            alerts = (await response.json())["data"]["alerts"]
+        return {it["labels"]["alertname"]: it["annotations"]["summary"] for it in alerts if it["state"] == "firing"}
 
     async def firing(self) -> set[tuple[str, str]]:
         """The alerts that fire, each with its actor or event."""
