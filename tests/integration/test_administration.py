@@ -45,7 +45,7 @@ async def test_actors_and_events_are_listed_with_what_waits_for_them(nats, recei
         assert actor | {"oldest_age_s": 0, "waiting": 0} == {
             "event": "counts", "name": "print", "url": receiver.url, "declared": "file", "exists": True, "state": "open",
             "in_flight": 2, "window": 2, "breaker": "closed", "pending": 3, "ack_pending": 2, "redelivered": 0,
-            "waiting": 0, "oldest_age_s": 0, "paused": False, "paused_for_s": None, "paused_until": None, "pause_reason": None,
+            "waiting": 0, "oldest_age_s": 0, "dead_letters": 0, "paused": False, "paused_for_s": None, "paused_until": None, "pause_reason": None,
             "orphans": [], "drift": [],
         }  # fmt: skip
         assert 0 < actor["oldest_age_s"] < 30

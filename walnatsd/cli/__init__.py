@@ -6,6 +6,7 @@ import os
 import click
 
 from walnatsd import __version__
+from walnatsd.cli.shown import did_you_mean
 
 # Read by gRPC when it is imported. Children of the daemon exec at once, so gRPC need not survive a fork, and its warning
 # about that would only confuse.
@@ -40,7 +41,9 @@ class _Commands(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
-            return super().get_command(ctx, cmd_name)
+            if ctx.resilient_parsing or cmd_name.startswith("-"):
+                return None  # it is being completed, or no command
+            raise click.UsageError(f"No such command {cmd_name!r}.{did_you_mean(cmd_name, _COMMANDS)}", ctx)
         command: click.Command = importlib.import_module(f"walnatsd.cli.{cmd_name.replace('-', '_')}").command
         return command
 

@@ -8,8 +8,18 @@ import click
 
 from walnatsd.cli import names
 from walnatsd.cli.address import Address
-from walnatsd.cli.admin_client import FAILED, admin_option, ask, json_option, table
-from walnatsd.cli.shown import harmless
+from walnatsd.cli.admin_client import (
+    Done,
+    FailedError,
+    admin_option,
+    ask,
+    ask_for_all,
+    ask_for_each,
+    json_option,
+    table,
+    yes_option,
+)
+from walnatsd.cli.shown import harmless, progress
 
 PATH = "/admin/v1/dead-letters"
 STEP = 100
@@ -42,7 +52,8 @@ def listing(
         click.echo(json.dumps(page))
         return
     if not page["items"]:
-        click.echo("There are no dead letters.")
+        of = " of ".join(name for name in (actor, event) if name)
+        click.echo(f"There are no dead letters{f' of {of}' if of else ''}.")
         return
     click.echo(table([_row(item) for item in page["items"]]))
     if page["next_cursor"] is not None:
@@ -89,51 +100,62 @@ def replay(
     if bool(sequences) == bool(event or actor) or bool(event) != bool(actor):
         raise click.UsageError("give either SEQUENCEs, or --event and --actor")
     if sequences:
-        replayed = [ask(address, "POST", f"{PATH}/{sequence}/replay") for sequence in sequences]
-        click.echo(json.dumps({"replayed": len(replayed), "failed": 0}) if as_json else f"replayed {len(replayed)}")
-        return
-    replayed_count, failures = _replay_all(address, event, actor, limit, tells=not as_json)
-    if as_json:
-        click.echo(json.dumps({"replayed": replayed_count, "failed": len(failures), "failures": failures}))
+        paths = {sequence: f"{PATH}/{sequence}/replay" for sequence in sequences}
+        done = ask_for_each(address, "POST", paths, doing="replaying", name="sequence")
     else:
-        for failure in failures:
-            click.echo(f"{failure['sequence']}: {failure['detail']}", err=True)
-        click.echo(f"replayed {replayed_count}" + (f", {len(failures)} failed" if failures else ""))
-    sys.exit(FAILED if failures else 0)
+        assert event is not None
+        assert actor is not None
+        with names.hinting(address, event, actor):
+            done = Done()
+            try:
+                _replay_all(done, address, event, actor, limit, tells=not as_json)
+            except FailedError:
+                if done.done:
+                    click.echo(f"replayed {done.done}; the rest is left", err=True)
+                raise
+    done.tell("replayed", as_json=as_json)
 
 
-def _replay_all(
-    address: Address, event: str | None, actor: str | None, limit: int | None, *, tells: bool
-) -> tuple[int, list[dict[str, Any]]]:
-    """Replay page by page, and say how far it is."""
-    replayed, cursor = 0, None
-    failures: list[dict[str, Any]] = []
-    while limit is None or replayed + len(failures) < limit:
-        step = STEP if limit is None else min(STEP, limit - replayed - len(failures))
-        answer = ask(address, "POST", f"{PATH}/replay", event=event, actor=actor, limit=step, cursor=cursor)
-        replayed, cursor = replayed + answer["replayed"], answer["next_cursor"]
-        failures += answer["failures"]
-        if cursor is None:
-            break
-        if tells:
-            click.echo(f"replayed {replayed} so far", err=True)
-    return replayed, failures
+def _replay_all(done: Done, address: Address, event: str, actor: str, limit: int | None, *, tells: bool) -> None:
+    """Replay page by page, and say how far it is: with a bar on a terminal, elsewhere in lines."""
+    cursor, there = None, _how_many(address, event, actor) if sys.stderr.isatty() else 0
+    with progress("replaying", there if limit is None else min(there, limit)) as advance:
+        while limit is None or done.done + len(done.failures) < limit:
+            step = STEP if limit is None else min(STEP, limit - done.done - len(done.failures))
+            answer = ask(address, "POST", f"{PATH}/replay", event=event, actor=actor, limit=step, cursor=cursor)
+            done.done += answer["replayed"]
+            done.failures += answer["failures"]
+            cursor = answer["next_cursor"]
+            advance(answer["replayed"] + answer["failed"])
+            if cursor is None:
+                break
+            if tells and not there:
+                click.echo(f"replayed {done.done} so far", err=True)
+
+
+def _how_many(address: Address, event: str, actor: str) -> int:
+    """Say how many dead letters an actor has; 0 where it is not one of this daemon's."""
+    for each in ask_for_all(address, "/admin/v1/actors"):
+        if (each["event"], each["name"]) == (event, actor):
+            return each["dead_letters"] or 0
+    return 0
 
 
 @command.command("discard")
 @sequence_argument
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes_option
 @admin_option
-def discard(sequences: tuple[int, ...], yes: bool, address: Address) -> None:
+@json_option
+def discard(sequences: tuple[int, ...], yes: bool, address: Address, as_json: bool) -> None:
     """Erase dead letters for good; shows them, and asks, first."""
     if not sequences:
         raise click.UsageError("give at least one SEQUENCE")
     if not yes:
-        click.echo(table([_row(ask(address, "GET", f"{PATH}/{sequence}")) for sequence in sequences]))
-        click.confirm(f"Erase {len(sequences)} for good?", abort=True)
-    for sequence in sequences:
-        ask(address, "DELETE", f"{PATH}/{sequence}")
-    click.echo(f"discarded {len(sequences)}")
+        rows = [_row(ask(address, "GET", f"{PATH}/{sequence}")) for sequence in sequences]
+        click.echo(table(rows), err=as_json)
+        click.confirm(f"Erase {len(sequences)} for good?", abort=True, err=as_json)
+    paths = {sequence: f"{PATH}/{sequence}" for sequence in sequences}
+    ask_for_each(address, "DELETE", paths, doing="discarding", name="sequence").tell("discarded", as_json=as_json)
 
 
 def _row(item: dict[str, Any]) -> dict[str, Any]:

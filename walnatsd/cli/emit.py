@@ -53,7 +53,7 @@ def command(
     path = path_of(event, uid=uid, delay=delay, deliver_at=deliver_at, trace_id=trace_id)
     try:
         status, answer = call(address, "POST", path, body, http_headers(content_type, headers))
-        text = json.dumps(answer) if as_json else _in_words(status, answer)
+        text = json.dumps(answer) if as_json else _in_words(status, answer, event, address)
     except KeyError:
         click.echo(f"error: what answers at {address} is no walnatsd; name its address with --http", err=True)
         sys.exit(FAILED)
@@ -64,9 +64,9 @@ def command(
     sys.exit(0 if status < 300 else FAILED)
 
 
-def _in_words(status: int, answer: Mapping[str, Any]) -> str:
+def _in_words(status: int, answer: Mapping[str, Any], event: str, address: Address) -> str:
     if status >= 300:
-        return refusal_in_words(answer)
+        return refusal_in_words(answer, event, address)
     if answer["scheduled"]:
         told = "duplicate of one that is scheduled already" if answer["duplicate"] else "scheduled"
         return f"{told}  uid {answer['uid']}"

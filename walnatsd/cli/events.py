@@ -1,12 +1,13 @@
 """`walnatsd events`: delete."""
 
+import json
 from urllib.parse import quote
 
 import click
 
 from walnatsd.cli import names
 from walnatsd.cli.address import Address
-from walnatsd.cli.admin_client import admin_option, ask
+from walnatsd.cli.admin_client import admin_option, ask, json_option, yes_option
 
 
 @click.group("events")
@@ -16,15 +17,16 @@ def command() -> None:
 
 @command.command("delete")
 @click.argument("event", shell_complete=names.events)
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes_option
 @admin_option
-def delete(event: str, yes: bool, address: Address) -> None:
+@json_option
+def delete(event: str, yes: bool, address: Address, as_json: bool) -> None:
     """Delete the stream of EVENT with all its messages and actors."""
     if not yes:
-        typed = click.prompt(
-            f"This deletes all messages of {event}. Type its name to go on", default="", show_default=False
-        )
+        question = f"This deletes all messages of {event}. Type its name to go on"
+        typed = click.prompt(question, default="", show_default=False, err=as_json)
         if typed != event:
             raise click.Abort
-    ask(address, "DELETE", f"/admin/v1/events/{quote(event, safe='')}", confirm=event)
-    click.echo(f"deleted {event}")
+    with names.hinting(address, event):
+        ask(address, "DELETE", f"/admin/v1/events/{quote(event, safe='')}", confirm=event)
+    click.echo(json.dumps({"deleted": {"event": event}}) if as_json else f"deleted {event}")

@@ -7,7 +7,8 @@ from urllib.parse import quote, urlencode
 
 import click
 
-from walnatsd.cli.address import address_option
+from walnatsd.cli import names
+from walnatsd.cli.address import Address, address_option
 from walnatsd.cli.http_client import DEFAULT_HTTP, detail_of
 from walnatsd.model.headers import check_text, is_token
 
@@ -56,9 +57,9 @@ def http_headers(content_type: str, headers: Iterable[str]) -> dict[str, str]:
     return sent
 
 
-def refusal_in_words(problem: Mapping[str, Any]) -> str:
-    """Write problem details for a person."""
-    told = f"error: {detail_of(problem)}"
+def refusal_in_words(problem: Mapping[str, Any], event: str, address: Address) -> str:
+    """Write why the daemon refused an emit, for a person."""
+    told = f"error: {detail_of(problem)}{names.hint(names.admin_beside(address), problem, event)}"
     return f"{told}\nIt may have been stored: retry with --uid {problem['uid']}" if problem["maybe_stored"] else told
 
 

@@ -58,7 +58,9 @@ def command(
         click.echo(f"error: {error}", err=True)
         sys.exit(FAILED)
     if answer.problem is not None:
-        click.echo(json.dumps(answer.problem) if as_json else _in_words(answer.problem), err=not as_json)
+        click.echo(
+            json.dumps(answer.problem) if as_json else _in_words(answer.problem, event, address), err=not as_json
+        )
         sys.exit(FAILED)
     if as_json:
         facts = {name: answer.headers.get(f"walnats-{name}") for name in ("uid", "actor")}
@@ -70,6 +72,6 @@ def command(
         click.echo(answer.body, nl=False)
 
 
-def _in_words(problem: Mapping[str, Any]) -> str:
+def _in_words(problem: Mapping[str, Any], event: str, address: Address) -> str:
     uid = f"\nuid {problem['uid']}" if problem["maybe_stored"] else ""
-    return f"error: {detail_of(problem)}{uid}"
+    return f"error: {detail_of(problem)}{names.hint(names.admin_beside(address), problem, event)}{uid}"

@@ -29,7 +29,8 @@ def listing(event: str, limit: int, cursor: str | None, address: Address, as_jso
 
     A time that has passed says that the message can't be stored; the daemon's log says why.
     """
-    page = ask(address, "GET", path_of(event, "scheduled"), "--http", limit=limit, cursor=cursor)
+    with names.hinting(names.admin_beside(address), event):
+        page = ask(address, "GET", path_of(event, "scheduled"), "--http", limit=limit, cursor=cursor)
     if as_json:
         click.echo(json.dumps(page))
         return
@@ -53,7 +54,8 @@ def cancel(event: str, uids: tuple[str, ...], address: Address, as_json: bool) -
     """
     items = []
     for uid in uids:
-        answer = ask(address, "DELETE", path_of(event, "scheduled", quote(uid, safe="")), "--http")
+        with names.hinting(names.admin_beside(address), event):
+            answer = ask(address, "DELETE", path_of(event, "scheduled", quote(uid, safe="")), "--http")
         items.append({"uid": uid, "cancelled": answer["cancelled"]})
         if not as_json:
             told = "cancelled" if answer["cancelled"] else "not cancelled, for it is due or was never there:"

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from walnatsd.cli.address import Address
-from walnatsd.cli.admin_client import FAILED, admin_option, ask, json_option, table
+from walnatsd.cli.admin_client import FAILED, admin_option, ask, ask_for_each, json_option, table, yes_option
 from walnatsd.cli.shown import harmless
 
 PATH = "/admin/v1/spool"
@@ -88,24 +88,24 @@ def _item(item: dict[str, Any]) -> dict[str, Any]:
 @command.command("retry")
 @id_argument
 @admin_option
-def retry(ids: tuple[int, ...], address: Address) -> None:
+@json_option
+def retry(ids: tuple[int, ...], address: Address, as_json: bool) -> None:
     """Try messages that were set aside once more, behind what waits of their event."""
-    for id_ in ids:
-        ask(address, "POST", f"{PATH}/set-aside/{id_}/retry")
-    click.echo(f"queued {len(ids)}")
+    paths = {id_: f"{PATH}/set-aside/{id_}/retry" for id_ in ids}
+    ask_for_each(address, "POST", paths, doing="queueing", name="id").tell("queued", as_json=as_json)
 
 
 @command.command("discard")
 @id_argument
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes_option
 @admin_option
-def discard(ids: tuple[int, ...], yes: bool, address: Address) -> None:
+@json_option
+def discard(ids: tuple[int, ...], yes: bool, address: Address, as_json: bool) -> None:
     """Erase messages that were set aside."""
     if not yes:
-        click.confirm(f"Erase {len(ids)} for good?", abort=True)
-    for id_ in ids:
-        ask(address, "DELETE", f"{PATH}/set-aside/{id_}")
-    click.echo(f"discarded {len(ids)}")
+        click.confirm(f"Erase {len(ids)} for good?", abort=True, err=as_json)
+    paths = {id_: f"{PATH}/set-aside/{id_}" for id_ in ids}
+    ask_for_each(address, "DELETE", paths, doing="discarding", name="id").tell("discarded", as_json=as_json)
 
 
 @command.command("rescue")

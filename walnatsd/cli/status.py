@@ -56,6 +56,7 @@ def _actor(actor: dict[str, Any]) -> dict[str, Any]:
         "PENDING": actor["pending"],
         "UNSETTLED": actor["ack_pending"],
         "OLDEST": _age(actor["oldest_age_s"]),
+        "DEAD": actor["dead_letters"],
     }
 
 

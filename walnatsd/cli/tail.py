@@ -64,7 +64,8 @@ def _watch(address: Address, event: str, told: "queue.Queue[Told]") -> None:
         with opened(address, "GET", path_of(event, "monitor"), b"", {}, timeout_s=SILENCE_S) as response:
             if response.status != http.client.OK:
                 problem = problem_of(Answer(response.status, {}, response.read()), address)
-                told.put((event, "end", f"error: {detail_of(problem)}"))
+                hint = names.hint(names.admin_beside(address), problem, event)
+                told.put((event, "end", f"error: {detail_of(problem)}{hint}"))
                 return
             told.put((event, "begin", f"watching {event}"))
             for kind, data in _server_sent_events(response):

@@ -326,6 +326,7 @@ SCHEMAS: Mapping[str, Schema] = {
             "redelivered": _MAYBE_NUMBER,
             "waiting": {**_MAYBE_NUMBER, "description": "Pull requests that wait for messages."},
             "oldest_age_s": _MAYBE_SECONDS,
+            "dead_letters": {**_MAYBE_NUMBER, "description": "null: NATS did not say it soon."},
             "paused": _YES_OR_NO,
             "paused_for_s": _MAYBE_SECONDS,
             "paused_until": _MAYBE_TIME,

@@ -1,6 +1,7 @@
 """Administration over HTTP: `/admin/v1/`, section 4 of the contract."""
 
 import datetime as dt
+from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import web
@@ -8,6 +9,7 @@ from aiohttp import web
 from walnatsd.api.administration import ActorStatus, EventStatus
 from walnatsd.api.pages import page_of, read_limit
 from walnatsd.clocks.keeper import ClockStatus
+from walnatsd.model.names import stream_name
 from walnatsd.model.refusal import Reason, Refusal
 from walnatsd.payload.cloudevents import rfc3339
 from walnatsd.servers import admin_operations as operations
@@ -27,9 +29,8 @@ def add_administration(app: web.Application, office: Office) -> None:
 
     async def actors(request: web.Request) -> web.Response:
         names, cursor = page_of(office.administration.actor_names(), **_page(request))
-        return json_answer(
-            {"items": [_actor(each) for each in await office.administration.actors(names)], "next_cursor": cursor}
-        )
+        actors, dead = await office.administration.actors(names), await office.overview.dead_letters()
+        return json_answer({"items": [_actor(each, dead) for each in actors], "next_cursor": cursor})
 
     async def pause(request: web.Request) -> web.Response:
         event, actor = request.match_info["event"], request.match_info["actor"]
@@ -112,7 +113,7 @@ def _clock(status: ClockStatus) -> dict[str, Any]:
     }
 
 
-def _actor(status: ActorStatus) -> dict[str, Any]:
+def _actor(status: ActorStatus, dead: Mapping[tuple[str, str], int] | None) -> dict[str, Any]:
     consumer, here = status.consumer, status.here
     paused_for_s = consumer.paused_for_s if consumer is not None else 0.0
     return {
@@ -130,6 +131,7 @@ def _actor(status: ActorStatus) -> dict[str, Any]:
         "redelivered": consumer.redelivered if consumer is not None else None,
         "waiting": consumer.waiting_pulls if consumer is not None else None,
         "oldest_age_s": round(status.oldest_age_s, 3) if status.oldest_age_s is not None else None,
+        "dead_letters": dead.get((stream_name(status.event), status.name), 0) if dead is not None else None,
         "paused": bool(paused_for_s) or here.gate == "paused",
         "paused_for_s": round(paused_for_s, 3) or None,
         "paused_until": status.paused_until,
