@@ -80,6 +80,8 @@ class Ledger:
         self._confirmed: dict[tuple[str, str], float] = {}
         self._wanting: set[tuple[str, str]] = set()
         self._handled: set[tuple[str, str]] = set()
+        self._excused: dict[tuple[str, str], bool] = {}
+        self._excusing: set[str] = set()
         self._stored_at: dict[tuple[str, int], str] = {}
         self._wrong: list[str] = []
         self.holes: list[Hole] = []
@@ -110,6 +112,7 @@ class Ledger:
         keys = {(uid, actor) for actor in self._actors[emission.event]}
         self._wanting |= keys - self._handled
         self._handled -= keys
+        self._excuse()
 
     def refuse(self, uid: str, why: str, *, maybe_stored: bool) -> None:
         """The emitter was told that this try failed."""
@@ -127,7 +130,9 @@ class Ledger:
         self._sightings.setdefault(key, []).append(sighting)
         if sighting.status not in SUCCESS:
             return
-        if key in self._wanting:
+        if key in self._excused:
+            self._excused[key] = True
+        elif key in self._wanting:
             self._wanting.remove(key)
         elif (emission := self._emissions.get(uid)) is None or not emission.is_acknowledged:
             self._handled.add(key)
@@ -136,7 +141,35 @@ class Ledger:
         """A sidecar has the server's word that the message is settled for this actor."""
         self._confirmed.setdefault((uid, actor), at)
 
+    # ---- what somebody else does to streams and consumers
+
+    def begin_to_excuse(self, actor: str) -> None:
+        """Somebody is about to delete the consumer of an actor: what it has not handled may be gone for it, as documented.
+
+        From here on, until `end_excuse`: nothing is kept for it before its consumer is there again.
+        """
+        self._excusing.add(actor)
+        self._excuse()
+
+    def end_excuse(self, actor: str) -> None:
+        """The consumer is there again."""
+        self._excusing.remove(actor)
+
+    def forget_sequences(self, event: str) -> None:
+        """Somebody deleted the stream of an event while it was empty and nobody emitted: it counts from 1 again."""
+        self._stored_at = {key: uid for key, uid in self._stored_at.items() if key[0] != event}
+
+    def _excuse(self) -> None:
+        for key in [key for key in self._wanting if key[1] in self._excusing]:
+            self._wanting.remove(key)
+            self._excused[key] = False
+
     # ---- judging
+
+    @property
+    def gone(self) -> int:
+        """How many messages never came to an actor whose consumer somebody had deleted."""
+        return sum(not came for came in self._excused.values())
 
     @property
     def wanting(self) -> int:

@@ -145,3 +145,31 @@ def test_a_settlement_without_a_success_is_told(ledger) -> None:
     ledger.see("a", "audit", seen(status=500))
     ledger.confirm("a", "audit", 2.0)
     assert ledger.findings().wrong_answers == ("a was settled for audit, which never answered it with a success",)
+
+
+def test_what_an_actor_had_not_handled_when_its_consumer_was_deleted_may_be_gone_and_is_counted(ledger) -> None:
+    ledger.begin_to_excuse("mail")
+    ledger.emit("b", "counts")
+    ledger.acknowledge("b", 2)
+    ledger.see("b", "mail", seen(sequence=2))
+    ledger.end_excuse("mail")
+    assert ledger.gone == 1
+    assert ledger.findings().lost == (("a", "audit"), ("b", "audit"))
+
+
+def test_what_is_emitted_after_a_deleted_consumer_is_there_again_must_arrive(ledger) -> None:
+    handled(ledger)
+    ledger.begin_to_excuse("mail")
+    ledger.end_excuse("mail")
+    ledger.emit("b", "counts")
+    ledger.acknowledge("b", 2)
+    assert ledger.findings().lost == (("b", "audit"), ("b", "mail"))
+    assert ledger.gone == 0
+
+
+def test_a_stream_that_was_deleted_counts_anew(ledger) -> None:
+    handled(ledger)
+    ledger.forget_sequences("counts")
+    ledger.emit("b", "counts")
+    ledger.acknowledge("b", 1)
+    assert not ledger.findings().wrong_answers

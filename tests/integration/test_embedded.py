@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import signal
 import socket
 import stat
@@ -140,6 +141,31 @@ async def test_a_server_that_dies_again_and_again_is_started_with_a_growing_paus
     assert pauses()[:5] == [0.01, 0.02, 0.04, 0.05, 0.05]
     assert {"event": "no disk", "source": "nats-server", "log_level": "error"} in lines
     assert {line["code"] for line in lines if "after_s" in line} == {3}
+
+
+async def test_a_server_whose_disk_was_full_is_started_anew_when_there_is_room_and_writes_again(
+    place, receiver, tmp_path
+) -> None:
+    def hold_files_at(size: int) -> None:
+        for pid in (daemon.pid, server_pids(daemon)[-1]):
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+    async with process(tmp_path, place.config(receiver, emit={"timeout": 1})) as daemon:
+        await daemon.sidecar.emit("counts", "1", uid="1")
+        hold_files_at(1)
+        status, answer = await daemon.sidecar.try_emit("counts", "2", uid="2")
+        assert (status, answer["reason"], answer["maybe_stored"]) == (503, "NATS_UNAVAILABLE", True)
+        await until(lambda: daemon.said("can't write; it is started anew"))
+        hold_files_at(resource.RLIM_INFINITY)
+
+        async def is_taken() -> bool:
+            return (await daemon.sidecar.try_emit("counts", "2", uid="2"))[0] in (200, 201)
+
+        await until(is_taken, timeout_s=30)
+        await receiver.wait_for(2)
+        assert await daemon.end() == 0
+    assert [line["code"] for line in daemon.lines if "died" in line["message"]] == []
+    assert sorted(set(receiver.bodies)) == [b"1", b"2"]
 
 
 async def test_a_server_that_does_not_stop_is_killed(place, tmp_path, monkeypatch) -> None:

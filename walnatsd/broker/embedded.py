@@ -1,5 +1,7 @@
 """A nats-server of walnatsd's own: found, started, supervised, stopped last.
 
+A server whose disk was full writes nothing more, even when there is room again, until it is started anew; so it is, then.
+
 Several sidecars of one machine may name the same data directory. The one that holds the lock in it runs the server; the
 others use it and take over when the lock is free again, which is when the holder has gone and its server with it.
 """
@@ -9,11 +11,13 @@ import contextlib
 import ctypes
 import fcntl
 import json
+import os
 import shutil
 import signal
 import socket
 import sys
 import sysconfig
+import tempfile
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -26,6 +30,14 @@ FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 10.0
 STABLE_AFTER_S = 10.0
 TAKE_OVER_INTERVAL_S = 0.5
+ROOM_BYTES = 1 << 20
+"""What a disk must take to have room again."""
+ROOM_INTERVAL_S = 1.0
+"""How often a full disk is tried."""
+KILLED_AFTER_S = 10.0
+"""How long a server that is to be started anew may take to stop."""
+_WRITES_NO_MORE = ("critical write error", "resources, will be DISABLED")
+"""What nats-server says then: of a stream, and of JetStream as a whole."""
 _PR_SET_PDEATHSIG = 1
 
 _log = structlog.get_logger("walnatsd.embedded")
@@ -96,7 +108,8 @@ class _Supervisor:
                 code = await self._run(config)
                 if asyncio.get_running_loop().time() - started > STABLE_AFTER_S:
                     pause_s = FIRST_PAUSE_S
-                _log.error("the embedded nats-server died; starting it again", code=code, after_s=pause_s)
+                if code is not None:
+                    _log.error("the embedded nats-server died; starting it again", code=code, after_s=pause_s)
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
         finally:
@@ -140,8 +153,8 @@ class _Supervisor:
         path.write_text(json.dumps(config, indent=2))
         return path
 
-    async def _run(self, config: Path) -> int:
-        """Run the server until it ends; stop it when cancelled."""
+    async def _run(self, config: Path) -> int | None:
+        """Run the server until it ends; stop it when cancelled. Gives its exit code, None where we ended it for a new start."""
         process = await asyncio.create_subprocess_exec(
             self._binary,
             "--config",
@@ -154,14 +167,55 @@ class _Supervisor:
             pass_fds=(self._lock.fileno(),),  # the lock is held as long as the server lives
         )
         _log.info("started the embedded nats-server", pid=process.pid, port=self._port, data_dir=str(self._dir))
+        is_renewed = asyncio.Event()
         try:
-            assert process.stderr is not None
-            async for line in process.stderr:
-                _forward(line.decode("utf-8", "replace").rstrip())
-            return await process.wait()
+            async with asyncio.TaskGroup() as tasks:
+                cure = None
+                async for line in _lines(process):
+                    _forward(line)
+                    if cure is None and any(words in line for words in _WRITES_NO_MORE):
+                        cure = tasks.create_task(self._renew_when_there_is_room(process, is_renewed))
+                if cure is not None:
+                    cure.cancel()
+            code = await process.wait()
         except asyncio.CancelledError:
             await _stop(process, self._stop_within_s())
             raise
+        return None if is_renewed.is_set() else code
+
+    async def _renew_when_there_is_room(self, process: asyncio.subprocess.Process, is_renewed: asyncio.Event) -> None:
+        """End a server that writes no more, once the disk takes something again; until then it hands out what it has."""
+        _log.error(
+            "the embedded nats-server can't write; it is started anew once its disk has room", data_dir=str(self._dir)
+        )
+        while True:
+            await asyncio.sleep(ROOM_INTERVAL_S)
+            if await asyncio.to_thread(_has_room, self._dir):
+                break
+        _log.warning("the disk has room again; starting the embedded nats-server anew", data_dir=str(self._dir))
+        is_renewed.set()
+        with contextlib.suppress(ProcessLookupError):  # it has ended by itself
+            process.terminate()
+            await asyncio.sleep(KILLED_AFTER_S)
+            process.kill()
+
+
+async def _lines(process: asyncio.subprocess.Process) -> AsyncIterator[str]:
+    """Give what a process says, line by line, until it ends."""
+    assert process.stderr is not None
+    async for line in process.stderr:
+        yield line.decode("utf-8", "replace").rstrip()
+
+
+def _has_room(folder: Path) -> bool:
+    try:
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(bytes(ROOM_BYTES))
+            probe.flush()
+            os.fsync(probe.fileno())
+    except OSError:
+        return False
+    return True
 
 
 async def _stop(process: asyncio.subprocess.Process, timeout_s: float) -> None:
