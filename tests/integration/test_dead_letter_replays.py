@@ -1,7 +1,6 @@
 """Replaying dead letters: to their actor alone, each once, whatever dies on the way."""
 
 import asyncio
-import dataclasses
 
 import pytest
 from aiohttp import web
@@ -111,7 +110,7 @@ async def test_who_handles_a_replay_removes_the_dead_letter_that_a_crash_left(na
         dead = await DeadLetterStream(route._jetstream).get(letter["sequence"])
         assert dead is not None
         await route.open("counts", "print")
-        message = dataclasses.replace(dead.message, replay=replay)
+        message = dead.message._replace(replay=replay)
         await route.send("print", message, Past(dead_letter=dead.sequence), uid="replay:x")
         await receiver.wait_for(2)
         await until(lambda: _empty(nats))

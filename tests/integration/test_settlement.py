@@ -1,13 +1,15 @@
 """Settling a delivery: one word, repeated until the server confirms it."""
 
 import asyncio
+import signal
 from collections import defaultdict
 
 from aiohttp import web
 from structlog.testing import capture_logs
 
 from support.broker import Broker, Puller, broker, pulling
-from support.daemon import config_text, running
+from support.daemon import config_text, process, running
+from support.proxy import proxy
 from support.receiver import Received
 from support.waiting import until
 from walnatsd.broker import delivery as module
@@ -117,7 +119,80 @@ async def test_an_ack_for_a_deleted_consumer_ends_and_says_so(nats, monkeypatch)
     assert [line["consumer"] for line in logs if "the consumer is gone" in line["event"]] == ["print"]
 
 
+async def test_acks_that_are_said_together_are_each_confirmed(nats) -> None:
+    async with broker(nats.url) as parts:
+        await parts.consumer()
+        async with pulling(parts, limit=50) as puller:
+            await asyncio.gather(*(parts.store(b"%d" % number) for number in range(50)))
+            await until(lambda: len(puller.held) == 50)
+            await Delivery.ack_all(puller.held)
+            assert await parts.unsettled() == 0
+            assert parts.connection._replies.waiting == 0
+
+
+async def test_acks_that_are_said_together_wait_for_nats_to_come_back(nats) -> None:
+    async with broker(nats.url) as parts:
+        await parts.consumer()
+        async with pulling(parts) as puller:
+            await asyncio.gather(*(parts.store(b"%d" % number) for number in range(4)))
+            await until(lambda: len(puller.held) == 4)
+            await nats.kill()
+            await until(lambda: not parts.connection.is_connected)
+            ack = asyncio.create_task(Delivery.ack_all(puller.held))
+            await asyncio.sleep(0.1)
+            assert not ack.done()
+            await nats.start()
+            await asyncio.wait_for(ack, 15)
+            assert await parts.unsettled() == 0
+
+
+async def test_one_confirmation_that_is_missing_has_each_ack_said_again(nats, monkeypatch) -> None:
+    monkeypatch.setattr(module, "SETTLE_PAUSE_S", 0.05)
+    async with broker(nats.url) as parts:
+        await parts.consumer()
+        async with pulling(parts) as puller:
+            await parts.store(b"1")
+            await until(lambda: puller.held)
+            stray = Frame("counts", "$JS.ACK.hub.A5oZ4Hcs.counts.print.1.1.1.1700000000000000000.0.x", b"1", b"")
+            nobodys = Delivery.of_event(parts.connection, parts.jetstream, "counts", stray)
+            ack = asyncio.create_task(Delivery.ack_all([*puller.held, nobodys]))
+            await until(lambda: _unsettled(nats, 0))
+            assert not ack.done()
+            async with nats.jetstream() as jetstream:
+
+                async def confirm(message) -> None:
+                    await message.respond(b"")
+
+                await jetstream._nc.subscribe("$JS.ACK.hub.>", cb=confirm)
+                await asyncio.wait_for(ack, 10)
+
+
 # ---- in the daemon
+
+
+async def test_a_stop_that_nats_does_not_answer_ends_with_the_acks_said_and_no_error(nats, receiver, tmp_path) -> None:
+    release = asyncio.Event()
+
+    async def hold(_received: Received) -> web.StreamResponse:
+        await release.wait()
+        return web.Response()
+
+    receiver.answer = hold
+    async with proxy(nats.port) as way, nats.jetstream() as jetstream:
+        text = config_text(
+            way.url, events=[{"name": "counts"}], shutdown_timeout=2,
+            actors=[{"name": "print", "event": "counts", "url": receiver.url}],
+        )  # fmt: skip
+        async with process(tmp_path, text) as daemon:
+            await asyncio.gather(*(jetstream.publish("counts", b"%d" % number) for number in range(4)))
+            await receiver.wait_for(4)
+            way.hold_answers_after(b"+ACK")
+            release.set()
+            await until(lambda: _unsettled(nats, 0))
+            daemon.send_signal(signal.SIGTERM)
+            assert await daemon.wait() == 0
+            assert not [line for line in daemon.lines if line["level"] == "error"]
+        assert way.requests.count(b"+ACK") >= 8, "they were not said once more"
 
 
 async def test_a_retry_without_delay_comes_at_once_and_not_after_ack_wait(nats, receiver) -> None:

@@ -110,7 +110,7 @@ async def test_each_expires_at_its_own_time() -> None:
     session = Session(3, responds=False, changed=lambda: None, ignored=lambda: None)
     late = Outcome(Verdict.FAILED, "late")
     held = [
-        asyncio.create_task(session.attempt(message(), 1, deadline=0.0, expires_at=expires_at))
+        session.hand_over(message(), 1, deadline=0.0, expires_at=expires_at).outcome
         for expires_at in (10.0, 20.0, 30.0)
     ]
     await asyncio.sleep(0)

@@ -92,9 +92,9 @@ def theirs(pieces: list[bytes]) -> list[tuple[Any, ...]]:
     return run(Parser(client), client, pieces)
 
 
-@given(st.lists(messages() | others, min_size=1, max_size=12), st.data())
+@given(st.lists(st.tuples(messages() | others, st.integers(1, 3)), min_size=1, max_size=12), st.data())
 def test_what_arrives_is_what_the_library_reads_however_it_is_split(operations, data) -> None:
-    whole = b"".join(operations)
+    whole = b"".join(operation * times for operation, times in operations)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=8)))
     pieces = [whole[start:end] for start, end in zip([0, *cuts], [*cuts, len(whole)], strict=True)]
     assert ours(pieces) == ours([whole]) == theirs([whole])
@@ -131,6 +131,22 @@ def test_what_a_sink_raises_is_told_and_the_next_message_arrives() -> None:
     run(FrameParser(client, {OURS: sink}), client, [b"MSG a 1 3\r\nbad\r\nMSG a 1 4\r\ngood\r\n"])
     assert client.failures == [error]
     assert [payload for _, _, _, payload, _ in client.told] == [b"good"]
+
+
+def test_empty_messages_that_are_all_alike_arrive_one_by_one_though_their_sink_fails() -> None:
+    """They are the confirmations of a batch of acks, which are counted."""
+    client, count = Client(), 0
+
+    def sink(frame: Frame) -> None:
+        nonlocal count
+        count += 1
+        if count == 2:
+            raise RuntimeError("a fault of the sink")
+        client.take(frame)
+
+    run(FrameParser(client, {OURS: sink}), client, [b"MSG a.7 1 0\r\n\r\n" * 4 + b"MSG a.70 1 0\r\n\r\nMSG a"])
+    assert [subject for _, subject, *_ in client.told] == [b"a.7", b"a.7", b"a.7", b"a.70"]
+    assert len(client.failures) == 1
 
 
 def test_what_is_left_of_a_connection_that_is_gone_is_forgotten() -> None:

@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from walnatsd.broker.wire import AckSubject, Frame, from_ns, head_of, parse_ack_subject, publish_frame, to_ns
+from walnatsd.broker.wire import (
+    AckSubject,
+    Frame,
+    from_ns,
+    head_of,
+    parse_ack_subject,
+    publish_frame,
+    to_ns,
+    word_frames,
+)
 
 names = st.text(st.characters(codec="ascii", categories=["L", "N"], include_characters="-_"), min_size=1, max_size=20)
 values = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=40).map(str.strip)
@@ -88,6 +97,21 @@ def test_a_message_with_headers_is_an_hpub_with_both_lengths() -> None:
 
 PLAIN = "$JS.ACK.counts.print.3.17.21.1700000000250000000.4"
 WITH_DOMAIN = "$JS.ACK.hub.A5oZ4Hcs.counts.print.3.17.21.1700000000250000000.4.Xy9wZ"
+
+
+def test_one_word_to_many_subjects_is_as_many_frames() -> None:
+    subjects = ["$JS.ACK.a.b.1.1.1.1.0", "$JS.ACK.a.b.1.2.2.1.0"]
+    one_by_one = [publish_frame(subject, "_INBOX.1", b"", b"+ACK") for subject in subjects]
+    assert word_frames(subjects, "_INBOX.1", "+ACK") == b"".join(one_by_one)
+
+
+def test_blanks_around_the_value_of_a_header_go_and_others_stay() -> None:
+    head = "NATS/1.0\r\nA: \t 1 2 \r\nB:\u00a0x\u00a0\r\nC:\r\nno colon\r\nA:last:one\r\n\r\n".encode()
+    parsed = Frame("counts", "", b"", head).headers()
+    assert parsed == {"A": "last:one", "B": "\u00a0x\u00a0", "C": ""}
+    assert Frame("counts", "", b"", b"NATS/1.0\r\nA: \xff\xc3\r\n\r\n").headers() == {"A": "\ufffd\ufffd"}
+
+
 FACTS = AckSubject("counts", "print", 3, 17, 1_700_000_000.25, 4)
 
 

@@ -1,6 +1,6 @@
 """What administrators can do with dead letters: look at them, replay them, discard them."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import structlog
 
@@ -176,7 +176,7 @@ class DeadLetterOffice:
             )
         dead = letter.message
         header = {name: value for name, value in dead.headers.items() if name != headers.DELAY}  # a replay is for now
-        message = replace(dead, headers=header, replay=dead.replay + 1)
+        message = dead._replace(headers=header, replay=dead.replay + 1)
         uid = f"replay:{dead.stream}:{letter.actor}:{dead.sequence}:{dead.stored_at!r}:{message.replay}"
         await self._route.send(letter.actor, message, Past(dead_letter=letter.sequence), uid=uid)
         with explained():

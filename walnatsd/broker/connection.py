@@ -16,7 +16,7 @@ from walnatsd.broker.failures import in_words
 from walnatsd.broker.identity import identity_options
 from walnatsd.broker.inbox import Inbox
 from walnatsd.broker.replies import NO_ANSWER, Replies
-from walnatsd.broker.wire import Frame, publish_frame, publish_frames
+from walnatsd.broker.wire import Frame, publish_frame, publish_frames, word_frames
 from walnatsd.config.certificates import Certificates
 from walnatsd.config.secrets import Secrets
 from walnatsd.config.settings import Nats
@@ -153,6 +153,21 @@ class Connection:
                 future.cancel()
             raise
         return futures
+
+    def say_all(self, subjects: Sequence[str], word: str, *, timeout_s: float = 5.0) -> asyncio.Future[Frame]:
+        """Say a word to each of some subjects now; that all of them have replied is to be awaited.
+
+        Raises and is awaited as `ask`, with one answer that does not come, or says that nobody listens, for all.
+        """
+        if not self._connected.is_set():
+            raise NotConnectedError("NATS is not connected")
+        reply, future = self._replies.expect_all(len(subjects), timeout_s, subjects[0])
+        try:
+            self._client.send(word_frames(subjects, reply, word))
+        except NotConnectedError:
+            future.cancel()
+            raise
+        return future
 
     def why_silent(self, subject: str) -> str:
         """Say why there was no answer from a subject."""

@@ -1,7 +1,7 @@
 """One hand-over of a message by NATS, and its settlement."""
 
 import asyncio
-import contextlib
+from collections.abc import Sequence
 
 import structlog
 
@@ -20,7 +20,7 @@ LONGEST_SETTLE_PAUSE_S = 4.0
 LONGEST_NAK_S = 30 * 86400.0
 """A longer wait comes in parts: of a delay beyond 292 years the server makes none at all."""
 
-_ACK = b"+ACK"
+_ACK = "+ACK"
 
 _log = structlog.get_logger("walnatsd.delivery")
 
@@ -36,9 +36,14 @@ class Delivery:
     is lost is a duplicate at the actor.
     """
 
+    deliveries: int
+    """How often the message was handed over from there, this time included."""
+    pending: int
+    """How many messages waited behind this one when it was sent."""
+
     __slots__ = (
-        "_acked", "_connection", "_consumer", "_deferred_first", "_jetstream", "_past", "_reply", "deliveries", "is_handed_back",
-        "key", "message", "pending",
+        "_connection", "_consumer", "_deferred_first", "_jetstream", "_past", "_reply", "deliveries", "is_handed_back", "key",
+        "message", "pending", "pulsed_at",
     )  # fmt: skip
 
     def __init__(
@@ -52,35 +57,26 @@ class Delivery:
     ) -> None:
         self._connection = connection
         self._jetstream = jetstream
-        self._consumer = facts.consumer
         self._reply = reply
         self._past = past
         self._deferred_first = False
-        self._acked: asyncio.Future[Frame] | None = None
         self.message = message
-        self.key: Key = (facts.stream, facts.sequence)
-        self.deliveries = facts.delivered
-        """How often the message was handed over from there, this time included."""
-        self.pending = facts.pending
-        """How many messages waited behind this one when it was sent."""
+        stream, self._consumer, self.deliveries, sequence, _, self.pending = facts
+        self.key: Key = (stream, sequence)
         self.is_handed_back = False
         """A nak is on its way: a hand-over that comes now is the next one, even where it overtakes the confirmation."""
+        self.pulsed_at = 0.0
+        """When NATS was last told that it is in our hands, by the clock of who tells it."""
 
     @classmethod
     def of_event(cls, connection: Connection, jetstream: JetStream, event: str, frame: Frame) -> "Delivery":
         """Read a message that comes from an event's stream."""
-        facts = parse_ack_subject(frame.reply)
-        header = frame.headers()
+        _, reply, payload, head = frame
+        facts = parse_ack_subject(reply)
+        header = frame.headers() if head else {}
         header.pop(headers.PIN, None)  # of the hand-over, not of the message
-        message = Message(
-            event=event,
-            payload=frame.payload,
-            headers=header,
-            stream=facts.stream,
-            sequence=facts.sequence,
-            stored_at=facts.stored_at,
-        )
-        return cls(connection, jetstream, frame.reply, message, facts)
+        message = Message(event, payload, header, facts.stream, facts.sequence, facts.stored_at)
+        return cls(connection, jetstream, reply, message, facts)
 
     @classmethod
     def of_route(
@@ -128,26 +124,25 @@ class Delivery:
         self._reply = later._reply  # noqa: SLF001 - of the same class
         self.deliveries = later.deliveries
 
-    def begin_ack(self) -> None:
-        """Send the ack without waiting, so that those of a whole batch are under way together. `ack` must follow."""
-        with contextlib.suppress(NotConnectedError):
-            self._acked = self._connection.ask(self._reply, _ACK, timeout_s=SETTLE_TIMEOUT_S)
-
-    async def is_ack_confirmed(self) -> bool:
-        """Wait for the server's word on the ack that was begun; False where it does not come, so that `ack` says it again."""
-        begun, self._acked = self._acked, None  # a future that a cancellation ended must not be awaited again
-        if begun is None:
-            return False
-        with contextlib.suppress(NoReplyError, NoRespondersError):
-            await begun
-            self._acked = begun
-            return True
-        return False
-
     async def ack(self) -> None:
         """Settle: the message is handled. Returns after the server's confirmation."""
-        if not await self.is_ack_confirmed():
-            await self._settle(_ACK)
+        await self._settle(_ACK.encode())
+
+    @staticmethod
+    async def ack_all(deliveries: Sequence["Delivery"]) -> None:
+        """Settle some at once: they are handled. Returns after the server has confirmed each.
+
+        They are said in one piece and their confirmations counted. Where one is missing, nobody knows which; then each is
+        said again by itself, and it is harmless to say an ack twice.
+        """
+        if len(deliveries) == 1:
+            return await deliveries[0].ack()
+        replies = [delivery._reply for delivery in deliveries]  # noqa: SLF001 - of the same class
+        try:
+            await deliveries[0]._connection.say_all(replies, _ACK, timeout_s=SETTLE_TIMEOUT_S)  # noqa: SLF001
+        except (NotConnectedError, NoReplyError, NoRespondersError):
+            await asyncio.gather(*(delivery.ack() for delivery in deliveries))
+        return None
 
     async def nak(self, after_s: float = 0.0) -> None:
         """Hand the message back, to be delivered again not before `after_s` seconds, or after 30 days."""

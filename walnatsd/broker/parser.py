@@ -17,7 +17,8 @@ from walnatsd.broker.wire import Frame
 Sink = Callable[[Frame], None]
 
 _END = b"\r\n"
-_MESSAGES = {b"MSG": 5, b"HMSG": 6}
+_WITH_HEAD = 6
+_MESSAGES = {b"MSG": 5, b"HMSG": _WITH_HEAD}
 """Words in the line of a message that wants an answer: `MSG subject sid [reply] size`, `HMSG subject sid [reply] head-size
 size`."""
 
@@ -66,14 +67,14 @@ class FrameParser(Parser):
             words = data[place:eol].split()
             end = start = middle = eol + 2
             sink, absent = None, 0
-            if words and words[0] in _MESSAGES:
+            if words and (in_full := _MESSAGES.get(words[0])):
                 try:
-                    middle += int(words[-2]) if words[0] == b"HMSG" else 0
+                    middle += int(words[-2]) if in_full == _WITH_HEAD else 0
                     end = start + int(words[-1]) + 2
                     sink = sinks.get(int(words[2]))
                 except (ValueError, IndexError):
                     raise ProtocolError("nats: malformed MSG") from None
-                absent = _MESSAGES[words[0]] - len(words)
+                absent = in_full - len(words)
                 if not start <= middle <= end - 2 or absent not in (0, 1):
                     raise ProtocolError("nats: malformed MSG")
                 if end > size:
@@ -86,16 +87,16 @@ class FrameParser(Parser):
                 if self.buf:
                     raise ProtocolError("nats: unknown protocol")
             else:
-                reply = b"" if absent else words[3]
-                try:  # whoever publishes can write into a subject what is no UTF-8
-                    sink(
-                        Frame(
-                            words[1].decode("utf-8", "replace"),
-                            reply.decode("utf-8", "replace"),
-                            data[middle : end - 2],
-                            data[start:middle],
-                        )
-                    )
+                subject = str(words[1], "utf-8", "replace")  # whoever publishes can write what is no UTF-8 into it
+                reply = "" if absent else str(words[3], "utf-8", "replace")
+                try:
+                    frame = Frame(subject, reply, data[middle : end - 2], data[start:middle])
+                    sink(frame)
+                    if end == start + 2:  # nothing but a line: acks of a batch are confirmed by as many of the same
+                        whole = data[place:end]
+                        while data.startswith(whole, end):
+                            end += len(whole)
+                            sink(frame)
                 except Exception as error:  # noqa: BLE001 - told to who asked for it; it would end the read loop
                     self.nc.fail_sink(error)
             place = end

@@ -179,13 +179,13 @@ class Pull:
         current = inbox == self._inbox
         if current:
             self._heard_at = self._loop.time()
-        if status := frame.status:
+        if frame.head and (status := frame.status):
             if current and status != _HEARTBEAT:
                 self._on_status(status, frame)
                 self._wake.set()
             return
-        if current:
-            self._asked = max(0, self._asked - 1)
+        if current and self._asked:
+            self._asked -= 1
         if self._pin is not None and not self._pin.see(frame):
             self._lost_group, self._pause_s = True, NO_RESPONDERS_PAUSE_S
             self._wake.set()

@@ -27,6 +27,8 @@ class Replies:
         self._why_silent = why_silent
         self._tokens = counted(1)
         self._waiting: dict[str, tuple[asyncio.Future[Frame], float, str]] = {}
+        self._left: dict[str, int] = {}
+        """How many more replies must come to a subject, where that is more than one."""
         self._loop = asyncio.get_running_loop()
 
     @property
@@ -62,8 +64,20 @@ class Replies:
         self._waiting.update(zip(subjects, zip(futures, repeat(deadline), repeat(asked)), strict=False))
         return subjects, futures
 
+    def expect_all(self, count: int, timeout_s: float, asked: str) -> tuple[str, asyncio.Future[Frame]]:
+        """Give a reply subject, and a future of the last of so many replies that come there.
+
+        The future raises NoReplyError where one of them does not come, and NoRespondersError where one says so.
+        """
+        subject, future = self.expect(timeout_s, asked)
+        if count > 1:
+            self._left[subject] = count
+        return subject, future
+
     def receive(self, frame: Frame) -> None:
         """Hand a reply to who waits for it."""
+        if self._left and self._is_one_of_many(frame):
+            return
         future, _, _ = self._waiting.pop(frame.subject, _NOBODY)
         if future is None or future.done():
             return
@@ -72,8 +86,17 @@ class Replies:
         else:
             future.set_result(frame)
 
+    def _is_one_of_many(self, frame: Frame) -> bool:
+        """Count a reply down; False where it is the last one, or says that nobody listens: then the others do not matter."""
+        left = self._left.pop(frame.subject, 1) - 1
+        if not left or (frame.head and frame.status == 503):
+            return False
+        self._left[frame.subject] = left
+        return True
+
     def break_off(self) -> None:
         """Tell all who wait that the connection broke."""
+        self._left.clear()
         waiting, self._waiting = self._waiting, {}
         for future, _, _ in waiting.values():
             if not future.done():
@@ -87,6 +110,7 @@ class Replies:
             late = [subject for subject, (_, deadline, _) in self._waiting.items() if deadline <= now]
             for subject in late:
                 future, _, asked = self._waiting.pop(subject)
+                self._left.pop(subject, None)
                 if not future.done():
                     _fail(future, NoReplyError(self._why_silent(asked) or NO_ANSWER))
 

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 _NANOSECONDS = 1_000_000_000
+_BLANKS = " \t\n\r\v\f"
+"""What is no part of a header's value around it; other blanks of Unicode are."""
 
 
 def to_ns(seconds: float) -> int:
@@ -45,10 +47,10 @@ class Frame(NamedTuple):  # cheaper to make than a frozen dataclass, and one is 
     def headers(self) -> dict[str, str]:
         """Parse the header block. Of a name that stands twice, the last value counts."""
         parsed = {}
-        for line in self.head.split(b"\r\n")[1:]:
-            name, colon, value = line.partition(b":")
+        for line in str(self.head, "utf-8", "replace").split("\r\n")[1:]:
+            name, colon, value = line.partition(":")
             if colon:
-                parsed[name.decode("utf-8", "replace")] = value.strip().decode("utf-8", "replace")
+                parsed[name] = value.strip(_BLANKS)
         return parsed
 
 
@@ -80,6 +82,12 @@ def publish_frames(subject: str, replies: Iterable[str], messages: Iterable[tupl
     return b"".join(parts)
 
 
+def word_frames(subjects: Iterable[str], reply: str, word: str) -> bytes:
+    """Write PUB frames that say the same word, in ASCII, to many subjects."""
+    rest = f" {reply} {len(word)}\r\n{word}\r\n"
+    return "".join([f"PUB {subject}{rest}" for subject in subjects]).encode()
+
+
 class AckSubject(NamedTuple):
     """What the reply subject of a delivery tells (ADR-15)."""
 
@@ -102,9 +110,9 @@ def parse_ack_subject(subject: str) -> AckSubject:
         ValueError: The subject is no ack subject.
     """
     tokens = subject.split(".")
-    if len(tokens) >= 11:
-        tokens = tokens[:2] + tokens[4:]
+    if len(tokens) != 9:
+        tokens = tokens[:2] + tokens[4:11] if len(tokens) >= 11 else tokens[:9]
     if len(tokens) < 9 or tokens[0] != "$JS" or tokens[1] != "ACK":
         raise ValueError(f"not an ack subject: {subject!r}")
-    _, _, stream, consumer, delivered, sequence, _, stored_ns, pending = tokens[:9]
-    return AckSubject(stream, consumer, int(delivered), int(sequence), from_ns(int(stored_ns)), int(pending))
+    _, _, stream, consumer, delivered, sequence, _, stored_ns, pending = tokens
+    return AckSubject(stream, consumer, int(delivered), int(sequence), int(stored_ns) / _NANOSECONDS, int(pending))

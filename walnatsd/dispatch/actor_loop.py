@@ -305,7 +305,7 @@ class ActorLoop:
 
     def _read(self, frame: Frame) -> None:
         sidecar = self._sidecar
-        self._receive(Delivery.of_event(sidecar.connection, sidecar.jetstream, self.actor.event, frame))
+        self._intake.receive(Delivery.of_event(sidecar.connection, sidecar.jetstream, self.actor.event, frame))
 
     def _receive(self, delivery: Delivery) -> None:
         self._intake.receive(delivery)

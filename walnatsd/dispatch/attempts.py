@@ -60,7 +60,9 @@ class Attempts:
 
     def number(self, delivery: Delivery) -> int:
         """Which attempt the next one is, from 1."""
-        deferrals = max(self._deferrals.get(delivery.key, 0), delivery.presumed_deferrals)
+        deferrals = delivery.presumed_deferrals
+        if self._deferrals:
+            deferrals = max(self._deferrals.get(delivery.key, 0), deferrals)
         return max(1, delivery.attempts_before + delivery.deliveries - deferrals)
 
     def defer(self, delivery: Delivery) -> None:
@@ -89,8 +91,9 @@ class Attempts:
 
     def forget(self, delivery: Delivery) -> None:
         """Forget a message that is settled for good."""
-        self._deferrals.pop(delivery.key, None)
-        if seen := self._seen.pop(delivery.origin, None):
+        if self._deferrals:
+            self._deferrals.pop(delivery.key, None)
+        if self._seen and (seen := self._seen.pop(delivery.origin, None)):
             self._size -= seen.size
 
     def _see(self, delivery: Delivery, attempts: tuple[Attempt, ...]) -> None:

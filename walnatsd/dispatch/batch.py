@@ -4,12 +4,12 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from walnatsd.broker.delivery import Delivery
 from walnatsd.dispatch.gate import Gate
 from walnatsd.dispatch.hand import Hand
-from walnatsd.dispatch.handling import Handling
+from walnatsd.dispatch.handling import Attempted, Handling
 from walnatsd.dispatch.intake import BUSY_PAUSE_S, StartJob
 from walnatsd.dispatch.screen import Screen
 from walnatsd.dispatch.slots import Slots
@@ -25,12 +25,8 @@ if TYPE_CHECKING:  # needs an extra
     from walnatsd.observe.spans import Tracing
 
 
-class Item(NamedTuple):
-    """A message in a batch."""
-
-    delivery: Delivery
-    message: Message
-    """As the actor shall see it."""
+Item = tuple[Delivery, Message]
+"""A message in a batch, as it is settled and as the actor shall see it."""
 
 
 class BatchIntake:
@@ -102,22 +98,23 @@ class BatchIntake:
         if not isinstance(seen, Message):
             self._settle_later([delivery], seen)
             return
-        if self._gathered and not self._fits(seen):
+        size_bytes = len(seen.payload)
+        if self._gathered and not self._has_room(size_bytes):
             self._send_if_possible()
-        if self._gathered and not self._fits(seen):
-            self._settle_later([delivery], Retry(BUSY_PAUSE_S, counts=False))
-            return
-        self._gathered.append(Item(delivery, seen))
-        self._gathered_bytes += len(seen.payload)
+            if self._gathered and not self._has_room(size_bytes):
+                self._settle_later([delivery], Retry(BUSY_PAUSE_S, counts=False))
+                return
+        self._gathered.append((delivery, seen))
+        self._gathered_bytes += size_bytes
         if len(self._gathered) >= self._batch.max_size or self._gathered_bytes >= self._batch.max_bytes:
             self._send_if_possible()
         elif self._timer is None and not self._is_due:
             self._timer = self._loop.call_later(self._batch.max_wait, self._send_if_possible)
 
-    def _fits(self, message: Message) -> bool:
-        """Whether the open batch has room for it."""
-        size_bytes = self._gathered_bytes + len(message.payload)
-        return len(self._gathered) < self._batch.max_size and size_bytes <= self._batch.max_bytes
+    def _has_room(self, size_bytes: int) -> bool:
+        """Whether the open batch has room for a payload of this size."""
+        batch = self._batch
+        return len(self._gathered) < batch.max_size and self._gathered_bytes + size_bytes <= batch.max_bytes
 
     def look(self) -> None:
         """Nothing waits here for the gate."""
@@ -125,7 +122,7 @@ class BatchIntake:
     async def hand_back(self) -> None:
         """Hand back what is gathered."""
         self._stopping = True
-        await self._settle_all([item.delivery for item in self._take()], AT_ONCE)
+        await self._settle_all(_deliveries(self._take()), AT_ONCE)
 
     def _send_if_possible(self) -> None:
         """Send the open batch, or leave it open until a request has ended. Where the gate is shut, hand it back."""
@@ -135,11 +132,11 @@ class BatchIntake:
             items = self._take()
             self._requests += 1
             self._unstarted += 1
-            self._start(self._carry(items), f"batch-{items[0].delivery.message.sequence}")
+            self._start(self._carry(items), f"batch-{items[0][0].message.sequence}")
         elif self._requests and self._gate.opens_in_s == 0:
             self._is_due = True
         else:
-            self._settle_later([item.delivery for item in self._take()], self._later())
+            self._settle_later(_deliveries(self._take()), self._later())
 
     def _take(self) -> list[Item]:
         if self._timer is not None:
@@ -151,7 +148,7 @@ class BatchIntake:
 
     async def _carry(self, items: list[Item]) -> None:
         """Carry a batch to its end: wait for a slot, send, settle each."""
-        deliveries = [item.delivery for item in items]
+        deliveries = _deliveries(items)
         try:
             try:
                 await self._slots.take(self._actor.priority)
@@ -182,36 +179,39 @@ class BatchIntake:
 
     async def _attempt(self, items: list[Item]) -> None:
         """Send a batch. One that is rejected as a whole is sent again one by one, so that only the poison dies."""
-        numbers = [self._handling.attempts.number(item.delivery) for item in items]
+        numbers = [self._handling.attempts.number(delivery) for delivery, _ in items]
         trace = None
         if (tracing := self._tracing) is not None:
-            trace = tracing.deliver_batch(self._actor, [item.message for item in items])
+            trace = tracing.deliver_batch(self._actor, [message for _, message in items])
         if self._reports is not None:
             self._reports.started(self._actor, len(items))
         began, started, era = time.time(), time.perf_counter(), self._gate.start()
         try:
-            outcome = await self._target.attempt_batch(
-                [(item.message, number) for item, number in zip(items, numbers, strict=True)],
+            answer = await self._target.attempt_batch(
+                [(message, number) for (_, message), number in zip(items, numbers, strict=True)],
                 trace.header() if trace is not None else {},
             )
         except asyncio.CancelledError:
             if trace is not None:
                 trace.cancelled()
-            await self._settle_all([item.delivery for item in items], AT_ONCE)
+            await self._settle_all(_deliveries(items), AT_ONCE)
             raise
         duration_s = time.perf_counter() - started
-        self._gate.record(outcome if isinstance(outcome, Outcome) else _ANSWERED, era)
-        outcomes = [outcome] * len(items) if isinstance(outcome, Outcome) else outcome
+        as_a_whole = answer if isinstance(answer, Outcome) else _ANSWERED
+        self._gate.record(as_a_whole, era)
+        outcomes = [answer] * len(items) if isinstance(answer, Outcome) else answer
         if trace is not None:
-            trace.attempted(outcome if isinstance(outcome, Outcome) else _ANSWERED)
-        if isinstance(outcome, Outcome) and outcome.verdict is Verdict.REJECTED and len(items) > 1:
+            trace.attempted(as_a_whole)
+        if as_a_whole.verdict is Verdict.REJECTED and len(items) > 1:
             if trace is not None:
                 trace.settled_all(outcomes)
             await self._one_by_one(items)
             return
         await self._conclude_all(
-            (item.delivery, Attempt(number, began, duration_s, each))
-            for item, number, each in zip(items, numbers, outcomes, strict=True)
+            [
+                Attempted(delivery, Attempt(number, began, duration_s, outcome))
+                for (delivery, _), number, outcome in zip(items, numbers, outcomes, strict=True)
+            ]
         )
         if trace is not None:
             trace.settled_all(outcomes)
@@ -222,41 +222,33 @@ class BatchIntake:
             while left and not self._is_shut():
                 await self._attempt([left.popleft()])
         except asyncio.CancelledError:
-            await self._settle_all([item.delivery for item in left], AT_ONCE)
+            await self._settle_all(_deliveries(left), AT_ONCE)
             raise
-        await self._settle_all([item.delivery for item in left], self._later())
+        await self._settle_all(_deliveries(left), self._later())
 
-    async def _conclude_all(self, attempts: Iterable[tuple[Delivery, Attempt]]) -> None:
-        """Conclude each. All acks are sent at once and then awaited in turn, for a task each would cost more than they."""
-        acknowledged, others = [], []
-        for delivery, attempt in attempts:
-            if attempt.outcome.verdict is Verdict.ACKNOWLEDGED:
-                delivery.begin_ack()
-                acknowledged.append((delivery, attempt))
-            else:
-                others.append((delivery, attempt))
-        await asyncio.gather(self._conclude_in_turn(acknowledged), *(self._conclude(*other) for other in others))
+    async def _conclude_all(self, attempts: Sequence[Attempted]) -> None:
+        """Conclude each; what was handled together, for a task for each would cost more than they."""
+        acknowledged = Verdict.ACKNOWLEDGED  # a member of an enumeration is a call each time
+        handled = [each for each in attempts if each.attempt.outcome.verdict is acknowledged]
+        others = [each for each in attempts if each.attempt.outcome.verdict is not acknowledged]
+        if not others:
+            await self._acknowledge(handled)
+        else:
+            await asyncio.gather(self._acknowledge(handled), *map(self._conclude, others))
 
-    async def _conclude_in_turn(self, attempts: Sequence[tuple[Delivery, Attempt]]) -> None:
-        """Conclude what is confirmed one after the other, then the rest together, for each of them may take long."""
-        left, unconfirmed = deque(attempts), []
+    async def _acknowledge(self, handled: Sequence[Attempted]) -> None:
+        if not handled:
+            return
         try:
-            while left:
-                if await left[0][0].is_ack_confirmed():
-                    await self._conclude(*left.popleft())
-                else:
-                    unconfirmed.append(left.popleft())
-        except asyncio.CancelledError:
-            for delivery, _ in (*left, *unconfirmed):  # the stop can't wait; their acks are on their way
-                self._hand.let_go(delivery)
-            raise
-        await asyncio.gather(*(self._conclude(*each) for each in unconfirmed))
-
-    async def _conclude(self, delivery: Delivery, attempt: Attempt) -> None:
-        try:
-            await self._handling.conclude(delivery, attempt)
+            await self._handling.acknowledge(handled)
         finally:
-            self._hand.let_go(delivery)
+            self._hand.let_go_all([delivery for delivery, _, _ in handled])
+
+    async def _conclude(self, attempted: Attempted) -> None:
+        try:
+            await self._handling.conclude(attempted)
+        finally:
+            self._hand.let_go(attempted.delivery)
 
     def _settle_later(self, deliveries: Sequence[Delivery], decision: Decision) -> None:
         self._start(self._settle_all(deliveries, decision), str(deliveries[0].message.sequence))
@@ -270,6 +262,10 @@ class BatchIntake:
 
         await asyncio.gather(*map(settle, deliveries))
         self._wake()
+
+
+def _deliveries(items: Iterable[Item]) -> list[Delivery]:
+    return [delivery for delivery, _ in items]
 
 
 _ANSWERED = Outcome(Verdict.ACKNOWLEDGED, "answered item by item")

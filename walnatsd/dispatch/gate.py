@@ -9,6 +9,8 @@ from walnatsd.model.actor import Actor
 from walnatsd.model.gate_state import GateState
 from walnatsd.model.outcome import Outcome, Verdict
 
+_HANDED_BACK, _UNAVAILABLE = Verdict.HANDED_BACK, Verdict.UNAVAILABLE  # a member of an enumeration is a call each time
+
 Era = tuple[int, int]
 """When an attempt began: the generations of the window and of the breaker."""
 
@@ -98,10 +100,11 @@ class Gate:
     def record(self, outcome: Outcome, era: Era) -> None:
         """Take note of what an attempt came to that began in this era."""
         window_generation, breaker_generation = era
-        if outcome.verdict is Verdict.HANDED_BACK:
+        verdict = outcome.verdict
+        if verdict is _HANDED_BACK:
             self._breaker.record(breaker_generation, available=None)
             return
-        available = outcome.verdict is not Verdict.UNAVAILABLE
+        available = verdict is not _UNAVAILABLE
         self._breaker.record(breaker_generation, available=available)
         self._awaits_probe |= self._has_probe and self._breaker.is_open
         if outcome.overloaded:

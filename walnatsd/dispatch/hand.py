@@ -1,6 +1,6 @@
 """The deliveries that an actor holds in this sidecar, from the hand-over to the settlement."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from walnatsd.broker.delivery import Delivery, Key
 from walnatsd.dispatch.attempts import Attempts
@@ -42,11 +42,11 @@ class Hand:
         self._pulse = pulse
         self._slots = slots
         self._is_pulsed = actor.pulse or always_pulsed
-        self._in_flight = metrics.in_flight(actor.event, actor.name)
         self._attempts = attempts
         self._receive = receive
         self._held: dict[Key, Delivery] = {}
         self._next: dict[Key, Delivery] = {}
+        metrics.in_flight(actor.event, actor.name).set_function(self._held.__len__)
 
     def __len__(self) -> int:
         return len(self._held)
@@ -70,18 +70,24 @@ class Hand:
             return False
         if not self._held:
             self._slots.join()
+            if self._is_pulsed:
+                self._pulse.join(self._held, ack_wait_s=self._actor.ack_wait)
+        delivery.pulsed_at = self._pulse.now()
         self._held[delivery.key] = delivery
-        self._in_flight.inc()
-        if self._is_pulsed:
-            self._pulse.keep(delivery, ack_wait_s=self._actor.ack_wait)
         return True
 
     def let_go(self, delivery: Delivery) -> None:
         """Hold a delivery no more; it is settled."""
-        del self._held[delivery.key]
-        if not self._held:
+        self.let_go_all((delivery,))
+
+    def let_go_all(self, deliveries: Sequence[Delivery]) -> None:
+        """Hold some deliveries no more; they are settled."""
+        for delivery in deliveries:
+            del self._held[delivery.key]
+        if deliveries and not self._held:
             self._slots.leave()
-        self._in_flight.dec()
-        self._pulse.drop(delivery)
-        if next_delivery := self._next.pop(delivery.key, None):
-            self._receive(next_delivery)
+            self._pulse.leave(self._held)
+        if self._next:
+            for delivery in deliveries:
+                if next_delivery := self._next.pop(delivery.key, None):
+                    self._receive(next_delivery)

@@ -5,8 +5,8 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import structlog
 
@@ -25,12 +25,14 @@ from walnatsd.model.message import Message
 from walnatsd.model.outcome import Outcome, Verdict
 from walnatsd.model.refusal import Refusal
 from walnatsd.model.reply import may_reply, reply_subject
-from walnatsd.model.retry import AT_ONCE, Ack, DeadLetter, Decision, Pause, Retry, Skip, decide
+from walnatsd.model.retry import ACK, AT_ONCE, Ack, DeadLetter, Decision, Pause, Retry, Skip, decide
 from walnatsd.model.trace_context import trace_of
 from walnatsd.observe.metrics import Metrics
 
 if TYPE_CHECKING:  # needs an extra
     from walnatsd.observe.spans import DeliveryTrace
+
+T = TypeVar("T")
 
 PARK_OVER_S = 60.0
 """What must wait longer than this is parked: in the consumer it would count against `max_ack_pending`."""
@@ -38,6 +40,15 @@ UNSTORED_DEAD_LETTER_PAUSE_S = 30.0
 PAUSED_JUST_NOW_S = 1.0
 
 _log = structlog.get_logger("walnatsd.dispatch")
+
+
+class Attempted(NamedTuple):
+    """A delivery after its attempt."""
+
+    delivery: Delivery
+    attempt: Attempt
+    trace: "DeliveryTrace | None" = None
+    """The span of the delivery, where it has one of its own."""
 
 
 class Handling:
@@ -91,6 +102,10 @@ class Handling:
             delivery: What is settled.
             message: The delivery's message as the actor shall see it.
         """
+        return await self.conclude(await self.attempt(delivery, message))
+
+    async def attempt(self, delivery: Delivery, message: Message) -> Attempted:
+        """Call the actor with a message. What comes of it is to be concluded, or acknowledged with others."""
         number, trace = self.attempts.number(delivery), None
         if (tracing := self._sidecar.tracing) is not None:
             trace = tracing.deliver(self._actor, message, number)
@@ -105,13 +120,15 @@ class Handling:
                 trace.cancelled()
             await self.settle(delivery, AT_ONCE)
             raise
+        duration_s = time.perf_counter() - started
         self._gate.record(outcome, era)
         if trace is not None:
             trace.attempted(outcome)
-        return await self.conclude(delivery, Attempt(number, began, time.perf_counter() - started, outcome), trace)
+        return Attempted(delivery, Attempt(number, began, duration_s, outcome), trace)
 
-    async def conclude(self, delivery: Delivery, attempt: Attempt, trace: "DeliveryTrace | None" = None) -> Decision:
+    async def conclude(self, attempted: Attempted) -> Decision:
         """Decide what becomes of a delivery after an attempt, settle it, observe it."""
+        delivery, attempt, trace = attempted
         decision = decide(
             attempt.outcome,
             attempt=attempt.number,
@@ -119,45 +136,66 @@ class Handling:
             policy=self._actor.retry_policy,
             draw=random.random(),  # noqa: S311 - jitter is no secret
         )
-        if not isinstance(decision, Ack):  # what is acknowledged is forgotten anyway
-            self.attempts.remember(delivery, attempt)
-            self.trouble = attempt
+        if isinstance(decision, Ack):
+            await self.acknowledge([attempted])
+            return decision
+        self.attempts.remember(delivery, attempt)
+        self.trouble = attempt
         carried_out = await self.settle(delivery, decision, attempt)
         if trace is not None:
             trace.settled(attempt, carried_out)
-        observe(self._sidecar.metrics, self._actor, delivery.message, attempt, decision, trace)
+        observe(self._sidecar.metrics, self._actor, attempted, decision)
         if (reports := self._sidecar.reports) is not None:
             reports.ended(self._actor, delivery.message, attempt, carried_out)
         await self._mind(attempt.outcome)
         return carried_out
 
+    async def acknowledge(self, handled: Sequence[Attempted]) -> None:
+        """Settle deliveries whose attempts were a success, together, and observe them."""
+        deliveries = [delivery for delivery, _, _ in handled]
+        await self._shielded(lambda: Delivery.ack_all(deliveries))
+        for delivery, attempt, trace in handled:
+            self.attempts.forget(delivery)
+            if self._actor.responds:
+                self._respond(delivery.message, attempt)
+            if trace is not None:
+                trace.settled(attempt, ACK)
+        observe_handled(self._sidecar.metrics, self._actor, handled)
+        if (reports := self._sidecar.reports) is not None:
+            for delivery, attempt, _ in handled:
+                reports.ended(self._actor, delivery.message, attempt, ACK)
+        await self._mind(handled[0].attempt.outcome)
+
     async def settle(self, delivery: Delivery, decision: Decision, attempt: Attempt | None = None) -> Decision:
-        """Settle a delivery, once. Nothing else does. A stop that can't wait lets the word go out all the same.
+        """Settle a delivery, once. But for acks of what was handled together, nothing else does.
 
         Returns:
             What was carried out: the decision, or a retry where a dead letter could not be stored.
         """
+        return await self._shielded(lambda: self._carry_out(delivery, decision, attempt)) or decision
+
+    async def _shielded(self, settling: Callable[[], Coroutine[Any, Any, T]]) -> T | None:
+        """Settle; a stop that can't wait lets the word go out all the same."""
         try:
-            return await self._settle_in_time(delivery, decision, attempt)
+            return await self._in_time(settling())
         except asyncio.CancelledError:
-            await self._settle_in_time(delivery, decision, attempt)  # saying it twice is harmless
+            await self._in_time(settling())  # saying it twice is harmless
             raise
 
-    async def _settle_in_time(self, delivery: Delivery, decision: Decision, attempt: Attempt | None) -> Decision:
+    async def _in_time(self, settling: Coroutine[Any, Any, T]) -> T | None:
         """Settle however long NATS takes, but where a stop can't wait."""
         if self.last_word_by is None:
-            return await self._carry_out(delivery, decision, attempt)
+            return await settling
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(self.last_word_by):
-                return await self._carry_out(delivery, decision, attempt)
-        return decision
+                return await settling
+        return None
 
     async def _carry_out(self, delivery: Delivery, decision: Decision, attempt: Attempt | None) -> Decision:
         match decision:
             case Ack():
                 await delivery.ack()
                 self.attempts.forget(delivery)
-                self._respond(delivery.message, attempt)
             case Skip(why):
                 await delivery.ack()
                 self.attempts.forget(delivery)
@@ -294,29 +332,33 @@ class Handling:
             self._paused_at = time.monotonic()
 
 
-def observe(
-    metrics: Metrics,
-    actor: Actor,
-    message: Message,
-    attempt: Attempt,
-    decision: Decision,
-    trace: "DeliveryTrace | None" = None,
-) -> None:
-    """Count an attempt and write its line, whose fields docs/operating/logs.md has in a table."""
-    outcome, labels = attempt.outcome, (actor.event, actor.name)
-    metrics.attempts(*labels, outcome.verdict).inc()
-    metrics.attempt_seconds(*labels, outcome.verdict).observe(attempt.duration_s)
-    level = logging.WARNING
-    match decision:
-        case Ack():
-            metrics.acknowledged_seconds(*labels).observe(max(0.0, time.time() - message.stored_at))
-            level = logging.DEBUG
-            if not _log.is_enabled_for(level):
-                return
-        case Retry(_, counts):
-            metrics.retries(*labels, "true" if counts else "false").inc()
-            if outcome.verdict is Verdict.HANDED_BACK:  # a listener left, as they may
-                level = logging.INFO
+def observe_handled(metrics: Metrics, actor: Actor, handled: Sequence[Attempted]) -> None:
+    """Count attempts that were a success, and write their lines where such are wanted."""
+    labels, verdict, now = (actor.event, actor.name), Verdict.ACKNOWLEDGED, time.time()
+    metrics.attempts(*labels, verdict).inc(len(handled))
+    metrics.attempt_seconds(*labels, verdict).observe_all([attempt.duration_s for _, attempt, _ in handled])
+    stored = [delivery.message.stored_at for delivery, _, _ in handled]
+    metrics.acknowledged_seconds(*labels).observe_all([now - at if at < now else 0.0 for at in stored])
+    if _log.is_enabled_for(logging.DEBUG):
+        for attempted in handled:
+            _write_line(logging.DEBUG, actor, attempted, ACK)
+
+
+def observe(metrics: Metrics, actor: Actor, attempted: Attempted, decision: Decision) -> None:
+    """Count an attempt that was no success, and write its line."""
+    attempt, labels = attempted.attempt, (actor.event, actor.name)
+    metrics.attempts(*labels, attempt.outcome.verdict).inc()
+    metrics.attempt_seconds(*labels, attempt.outcome.verdict).observe(attempt.duration_s)
+    if isinstance(decision, Retry):
+        metrics.retries(*labels, "true" if decision.counts else "false").inc()
+    has_left = attempt.outcome.verdict is Verdict.HANDED_BACK  # a listener, as they may
+    _write_line(logging.INFO if has_left else logging.WARNING, actor, attempted, decision)
+
+
+def _write_line(level: int, actor: Actor, attempted: Attempted, decision: Decision) -> None:
+    """Write the line of an attempt, whose fields docs/operating/logs.md has in a table."""
+    (delivery, attempt, trace), outcome = attempted, attempted.attempt.outcome
+    message = delivery.message
     _log.log(
         level,
         "attempt", event_name=message.event, actor=actor.name, uid=message.uid, sequence=message.sequence,

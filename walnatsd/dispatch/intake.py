@@ -2,17 +2,18 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
 from walnatsd.broker.delivery import Delivery
 from walnatsd.dispatch.gate import Gate
 from walnatsd.dispatch.hand import Hand
-from walnatsd.dispatch.handling import Handling
+from walnatsd.dispatch.handling import Attempted, Handling
 from walnatsd.dispatch.screen import Screen
 from walnatsd.dispatch.slots import Slots
 from walnatsd.model.actor import Actor
 from walnatsd.model.message import Message
+from walnatsd.model.outcome import Verdict
 from walnatsd.model.retry import AT_ONCE, Retry
 
 BUSY_PAUSE_S = 0.1
@@ -62,6 +63,8 @@ class SingleIntake:
         self._wake = wake
         self._unstarted = 0
         self._one_waits = False
+        self._handled: list[Attempted] = []
+        """Acknowledged in this turn of the loop, and not settled yet."""
         self._room = asyncio.Event()
         self._stopping = False
 
@@ -88,30 +91,68 @@ class SingleIntake:
         self._room.set()
 
     async def _carry(self, delivery: Delivery) -> None:
-        """Hold a delivery until it is settled."""
+        """Hold a delivery until it is settled, or until another job sees to that."""
         try:
-            await self._admit(delivery)
-        finally:
-            self._hand.let_go(delivery)
-            self._room.set()
-            self._wake()
+            attempted = await self._attempt(delivery)
+        except BaseException:
+            self._let_go([delivery])
+            raise
+        if attempted is None:
+            self._let_go([delivery])
+        elif attempted.attempt.outcome.verdict is Verdict.ACKNOWLEDGED:
+            await self._acknowledge(attempted)
+        else:
+            await self._conclude(attempted)
 
-    async def _admit(self, delivery: Delivery) -> None:
-        """See whether the delivery can be attempted now, and do so."""
+    async def _attempt(self, delivery: Delivery) -> Attempted | None:
+        """See whether the delivery can be attempted now, and do so. What can't be attempted is settled."""
         try:
             seen = self._screen.look(delivery.message, now=time.time())
             if not isinstance(seen, Message):
                 await self._handling.settle(delivery, seen)
-                return
-            if busy := await self._wait_for_room(delivery) or await self._take_slot(delivery):
+                return None
+            busy = self._why_not_now()
+            if busy is not None:
+                busy = await self._wait_for_room(delivery)
+            if busy is None and not self._slots.take_at_once():
+                busy = await self._wait_for_slot(delivery)
+            if busy is not None:
                 await self._handling.settle(delivery, busy)
-                return
+                return None
         finally:
             self._unstarted -= 1
         try:
-            await self._handling.handle(delivery, seen)
+            return await self._handling.attempt(delivery, seen)
         finally:
             self._slots.give_back()
+
+    async def _conclude(self, attempted: Attempted) -> None:
+        try:
+            await self._handling.conclude(attempted)
+        finally:
+            self._let_go([attempted.delivery])
+
+    async def _acknowledge(self, attempted: Attempted) -> None:
+        """Settle what was handled, with all that is handled in the same turn of the loop: the first one sees to it.
+
+        The round trip and what is to be done after it cost so many as little as one.
+        """
+        self._handled.append(attempted)
+        if len(self._handled) > 1:
+            return
+        try:
+            await asyncio.sleep(0)
+        finally:  # where the stop can't wait, acknowledging has only a moment, as it has then anyway
+            handled, self._handled = self._handled, []
+            try:
+                await self._handling.acknowledge(handled)
+            finally:
+                self._let_go([delivery for delivery, _, _ in handled])
+
+    def _let_go(self, deliveries: Sequence[Delivery]) -> None:
+        self._hand.let_go_all(deliveries)
+        self._room.set()
+        self._wake()
 
     def _why_not_now(self) -> Retry | None:
         """Tell when to come again where the gate has shut since the message was asked for."""
@@ -126,21 +167,19 @@ class SingleIntake:
 
         Handing it back instead would let one of the pulls starve the other.
         """
-        while late := self._why_not_now():
+        while (late := self._why_not_now()) is not None:
             if self._stopping or self._one_waits or self._gate.opens_in_s != 0 or self._gate.allowance() < 1:
                 return late
             self._room.clear()
             await self._while_waiting(delivery, self._room.wait())
         return None
 
-    async def _take_slot(self, delivery: Delivery) -> Retry | None:
-        """Take one of the sidecar's slots, or tell when to come again; at most one message of an actor waits for one."""
-        if self._slots.take_at_once():
-            return None
+    async def _wait_for_slot(self, delivery: Delivery) -> Retry | None:
+        """Wait for one of the sidecar's slots, or tell when to come again; at most one message of an actor waits for one."""
         if self._one_waits:
             return Retry(BUSY_PAUSE_S, counts=False)
         await self._while_waiting(delivery, self._slots.take(self._actor.priority))
-        if late := self._why_not_now():  # the wait may have been long
+        if (late := self._why_not_now()) is not None:  # the wait may have been long
             self._slots.give_back()
         return late
 

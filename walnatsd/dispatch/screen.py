@@ -1,9 +1,8 @@
 """What is decided of a message before anybody is called."""
 
-import dataclasses
-
 import orjson
 
+from walnatsd.model import headers
 from walnatsd.model.actor import Actor
 from walnatsd.model.delay import delay_left_s
 from walnatsd.model.headers import is_reserved
@@ -29,6 +28,7 @@ class Screen:
         self._match_time = actor.match_time
         self._filter = Filter(actor.filter) if actor.filter is not None else None
         self._source = source
+        self._is_choosy = self._match_time is not None or self._filter is not None
 
     def look(self, message: Message, *, now: float) -> Decision | Message:
         """Decide what needs no attempt, or give the message as the actor shall see it.
@@ -37,16 +37,19 @@ class Screen:
             message: As it is stored.
             now: Seconds since the epoch.
         """
-        try:
-            if left_s := delay_left_s(message.headers, now):
-                return Retry(left_s, counts=False)
-        except ValueError as error:
-            return DeadLetter(Cause.MALFORMED, str(error))
+        if headers.DELAY in message.headers:
+            try:
+                if left_s := delay_left_s(message.headers, now):
+                    return Retry(left_s, counts=False)
+            except ValueError as error:
+                return DeadLetter(Cause.MALFORMED, str(error))
         try:
             payload = self._codecs.decode(message.payload)
         except CodecError as error:
             return DeadLetter(Cause.CODEC, str(error))
-        seen = message if payload is message.payload else dataclasses.replace(message, payload=payload)
+        seen = message if payload is message.payload else message._replace(payload=payload)
+        if not self._is_choosy:
+            return seen
         return self._what_is_not_asked_for(seen) or seen
 
     def _what_is_not_asked_for(self, message: Message) -> Decision | None:

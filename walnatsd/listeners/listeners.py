@@ -49,7 +49,8 @@ class Listeners:
 
         Never raises but when cancelled: whatever happens is an outcome.
         """
-        session = min(self._sessions, key=lambda session: (session.load, session.turn), default=None)
+        sessions = self._sessions
+        session = sessions[0] if len(sessions) == 1 else min(sessions, key=_precedence, default=None)
         if session is None or len(session) >= session.max_in_flight:
             return NOBODY
         self._turn += 1
@@ -58,7 +59,12 @@ class Listeners:
         expires_at = self._loop.time() + timeout_s
         if self._sweep is None:
             self._sweep = self._loop.call_at(expires_at, self._expire)
-        return await session.attempt(message, attempt, deadline=time.time() + timeout_s, expires_at=expires_at)
+        handover = session.hand_over(message, attempt, deadline=time.time() + timeout_s, expires_at=expires_at)
+        try:
+            return await handover.outcome
+        except asyncio.CancelledError:
+            session.forget(handover)
+            raise
 
     def _expire(self) -> None:
         """Resolve what was not answered in time: one timer for all deliveries of the actor."""
@@ -113,3 +119,8 @@ class Listeners:
         self._count.set(len(self._sessions))
         _log.info(what, event_name=self._actor.event, actor=self._actor.name, listeners=len(self._sessions), **facts)
         self._add_up()
+
+
+def _precedence(session: Session) -> tuple[float, int]:
+    """Order sessions: the least loaded comes first, of equal ones that whose turn is longest ago."""
+    return session.load, session.turn

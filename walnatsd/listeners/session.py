@@ -80,17 +80,18 @@ class Session:
 
     # ---- for Listeners
 
-    async def attempt(self, message: Message, attempt: int, *, deadline: float, expires_at: float) -> Outcome:
-        """Hand a message over and wait for what it comes to."""
+    def hand_over(self, message: Message, attempt: int, *, deadline: float, expires_at: float) -> Handover:
+        """Hand a message over; what it comes to is to be awaited."""
         self._last_id += 1
         handover = Handover(self._last_id, message, attempt, deadline, expires_at, self._loop.create_future())
         self._in_flight[handover.id] = handover
         self._queued.append(handover)
         self._some.set()
-        try:
-            return await handover.outcome
-        finally:
-            self._in_flight.pop(handover.id, None)  # where the attempt was cancelled
+        return handover
+
+    def forget(self, handover: Handover) -> None:
+        """Wait no more for what a handover comes to: the attempt was cancelled."""
+        self._in_flight.pop(handover.id, None)
 
     def expire(self, now: float, outcome: Outcome) -> float | None:
         """Resolve what was not answered in time; gives when the next one expires.

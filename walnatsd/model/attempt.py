@@ -1,15 +1,14 @@
 """One attempt, as it is remembered for the history of a message."""
 
 import datetime as dt
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from walnatsd.model.outcome import Outcome
 
 MAX_ANSWER_LENGTH = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(NamedTuple):
     """One call of the actor."""
 
     number: int

@@ -22,6 +22,9 @@ class Ack:
     """Settle the message: it is handled."""
 
 
+ACK = Ack()
+
+
 @dataclass(frozen=True, slots=True)
 class Retry:
     """Hand the message back."""
@@ -77,7 +80,7 @@ def decide(outcome: Outcome, *, attempt: int, deliveries: int, policy: RetryPoli
     """
     match outcome.verdict:
         case Verdict.ACKNOWLEDGED:
-            return Ack()
+            return ACK
         case Verdict.REJECTED:
             return DeadLetter(Cause.REJECTED, outcome.reason)
         case Verdict.GONE:

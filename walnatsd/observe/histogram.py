@@ -5,7 +5,7 @@ on one event loop, so two additions are enough; the library still writes the res
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import cache
 from itertools import accumulate
 
@@ -30,6 +30,13 @@ class Histogram:
         """Count an observation, or several of the same size."""
         self.counts[bisect_left(self._bounds, amount)] += count
         self.total += amount * count
+
+    def observe_all(self, amounts: Collection[float]) -> None:
+        """Count observations one by one."""
+        bounds, counts = self._bounds, self.counts
+        for amount in amounts:
+            counts[bisect_left(bounds, amount)] += 1
+        self.total += sum(amounts)
 
 
 class Histograms(Collector):

@@ -5,7 +5,6 @@ Names and attributes are those of the OpenTelemetry semantic conventions 1.44.0 
 """
 
 from collections.abc import Mapping, MutableMapping, Sequence
-from dataclasses import replace
 from time import time_ns
 
 from opentelemetry import trace
@@ -253,7 +252,7 @@ class DeliveryTrace:
         """Give the message as the actor gets it: what the actor does is a part of the attempt."""
         header = dict(message.headers)
         _put(self.attempt, header)
-        return replace(message, headers=header)
+        return message._replace(headers=header)
 
     def header(self) -> dict[str, str]:
         """Give the same for a request with many messages."""

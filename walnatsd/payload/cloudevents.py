@@ -50,11 +50,17 @@ def required(message: Message, *, source: str) -> dict[str, str]:
     identity = message.identity
     return {
         "ce-id": identity if _PLAIN_ID.fullmatch(identity) else quote(identity, safe=_PLAIN),
-        "ce-source": quote(source, safe=_PLAIN),
+        "ce-source": _quoted(source),
         "ce-type": message.event,
         "ce-specversion": "1.0",
         "ce-time": rfc3339(message.stored_at),
     }
+
+
+@lru_cache(maxsize=16)
+def _quoted(source: str) -> str:
+    """Write the service's name, which is the same for all messages."""
+    return quote(source, safe=_PLAIN)
 
 
 def is_structured(content_type: str) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from walnatsd.model import headers
 from walnatsd.model.message import Message
 from walnatsd.payload import cloudevents
 
@@ -53,38 +54,55 @@ def seen(message: Message, *, id_: str, source: str, codec_error: str) -> bytes:
 
 
 def _event(message: Message, source: str, extensions: Mapping[str, Any]) -> dict[str, Any]:
-    event = {
-        attribute: cloudevents.decoded(value)
-        for name, value in cloudevents.attributes(message, source=source).items()
-        if (attribute := _attribute_of(name)) is not None
+    event: dict[str, Any] = {  # what every event has, then what the emitter gave, which wins, then what is ours
+        "id": message.identity,
+        "source": source,
+        "type": message.event,
+        "specversion": "1.0",
+        "time": cloudevents.rfc3339(message.stored_at),
     }
+    for name, value in message.headers.items():
+        if (attribute := _attribute_of(name)) is not None:
+            event[attribute] = cloudevents.decoded(cloudevents.encoded(value))
     media_type = cloudevents.content_type(message.headers)
-    more: dict[str, Any] = {**extensions, "datacontenttype": media_type}
+    event.update(extensions)
+    event["datacontenttype"] = media_type
     for name, value in message.headers.items():
         if name.lower() in _EXTENSIONS:
-            more[name.lower()] = value
-    if message.trace_id is not None:
-        more["walnatstrace"] = message.trace_id
+            event[name.lower()] = value
+    if (trace_id := message.trace_id) is not None:
+        event["walnatstrace"] = trace_id
     if message.replay:
-        more["walnatsreplay"] = message.replay
-    return event | more | _data(message.payload, media_type)
+        event["walnatsreplay"] = message.replay
+    if _is_json(media_type, message.payload):
+        event["data"] = orjson.Fragment(message.payload)  # byte for byte: large numbers and double keys survive
+    else:
+        event["data_base64"] = base64.b64encode(message.payload).decode()
+    return event
 
 
 @lru_cache(maxsize=256)  # few in practice; an emitter may make long ones up
 def _attribute_of(header: str) -> str | None:
-    """Give the attribute that a header stands for; None where the format has no such name."""
-    attribute = header.removeprefix(cloudevents.PREFIX)
-    return attribute if _ATTRIBUTE.fullmatch(attribute) and attribute not in ("data", "database64") else None
+    """Give the attribute that a stored header stands for; None where it is none, or the format has no such name."""
+    lower = headers.deliverable(header)
+    if lower is None or not lower.startswith(cloudevents.PREFIX):
+        return None
+    attribute = lower.removeprefix(cloudevents.PREFIX)
+    is_other = attribute in ("data", "database64", "datacontenttype")
+    return attribute if _ATTRIBUTE.fullmatch(attribute) and not is_other else None
 
 
-def _data(payload: bytes, media_type: str) -> dict[str, Any]:
-    """Give the payload as it is where it is JSON, else as base64 (JSON event format, section 3.1)."""
-    bare = media_type.partition(";")[0].strip().lower()
-    if bare.endswith(("/json", "+json")):
-        try:
-            orjson.loads(payload)
-        except orjson.JSONDecodeError:
-            pass
-        else:
-            return {"data": orjson.Fragment(payload)}  # byte for byte: large numbers and double keys survive
-    return {"data_base64": base64.b64encode(payload).decode()}
+def _is_json(media_type: str, payload: bytes) -> bool:
+    """Whether the payload stands in an event as it is, and not as base64 (JSON event format, section 3.1)."""
+    if not _says_json(media_type):
+        return False
+    try:
+        orjson.loads(payload)
+    except orjson.JSONDecodeError:
+        return False
+    return True
+
+
+@lru_cache(maxsize=256)
+def _says_json(media_type: str) -> bool:
+    return media_type.partition(";")[0].strip().lower().endswith(("/json", "+json"))

@@ -1,7 +1,5 @@
 """A message as the contract has it."""
 
-import math
-
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from walnatsd.model.headers import is_reserved
@@ -18,9 +16,11 @@ def fill_message(to: message_pb2.Message, message: Message) -> None:
     to.event = message.event
     to.payload = message.payload
     to.content_type = cloudevents.content_type(message.headers)
-    to.uid = message.uid or ""
     to.sequence = message.sequence
-    to.trace_id = message.trace_id or ""
+    if (uid := message.uid) is not None:
+        to.uid = uid
+    if (trace_id := message.trace_id) is not None:
+        to.trace_id = trace_id
     set_time(to.stored_at, message.stored_at)
     for name, value in message.headers.items():
         lower = name.lower()
@@ -30,6 +30,6 @@ def fill_message(to: message_pb2.Message, message: Message) -> None:
 
 def set_time(timestamp: Timestamp, seconds: float) -> None:
     """Write seconds since the epoch in place."""
-    fraction, whole = math.modf(seconds)
-    timestamp.seconds = int(whole)
-    timestamp.nanos = int(fraction * 1e9)
+    whole = int(seconds)
+    timestamp.seconds = whole
+    timestamp.nanos = int((seconds - whole) * 1e9)

@@ -22,7 +22,7 @@ from walnatsd.model.signing import signing_key
 from walnatsd.payload.structured import batch
 from walnatsd.webhook.answers import judge
 from walnatsd.webhook.batch import batch_headers, read_results
-from walnatsd.webhook.request import delivery_headers, webhook_id
+from walnatsd.webhook.request import delivery_headers
 from walnatsd.webhook.signature import signature_headers
 
 CONNECT_TIMEOUT_S = 10.0
@@ -132,8 +132,7 @@ class Webhook:
     ) -> Outcome | list[Outcome]:
         """Call the actor once with many messages; `trace` is the request's. Never raises but when cancelled."""
         messages = [message for message, _ in items]
-        ids = [webhook_id(message, self._actor.name) for message in messages]
-        headers = {**trace} | batch_headers(messages, ids, actor=self._actor.name, configured=self._calling.headers)
+        headers = {**trace} | batch_headers(messages, actor=self._actor.name, configured=self._calling.headers)
         body = batch(items, source=self._calling.source)
         answer = await self._post(headers, body, RESULTS_LIMIT_BYTES)
         if answer.outcome.verdict is not Verdict.ACKNOWLEDGED:

@@ -1,11 +1,12 @@
 """Declarations of actors."""
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, Literal, TypeVar
 
 from walnatsd_client._event import Event
-from walnatsd_client._execution import ExecuteIn
+from walnatsd_client._execution import ExecuteIn, where
 
 T = TypeVar("T")
 
@@ -147,6 +148,11 @@ class Actor(Generic[T]):
     execute_in: ExecuteIn | None = field(default=None, kw_only=True)
     """Where the handler runs: `main` (on the loop), `thread`, or `process` (for work that needs a core; the handler and
     what it is given must be picklable). Default: `main` where it is async, else `thread`."""
+
+    @functools.cached_property
+    def _runs_in(self) -> ExecuteIn:
+        """Where the handler runs, found out once and not for every message."""
+        return where(self.handler, self.execute_in)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

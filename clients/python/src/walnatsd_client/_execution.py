@@ -18,18 +18,17 @@ def is_async(handler: Callable[..., object]) -> bool:
     return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(getattr(handler, "__call__", None))  # noqa: B004 - asks how, not whether
 
 
-async def call(handler: Callable[..., object], message: object, execute_in: ExecuteIn | None) -> object:
-    """Call a handler and wait for what it gives.
+def where(handler: Callable[..., object], execute_in: ExecuteIn | None) -> ExecuteIn:
+    """Tell where a handler runs: unless that is said, an async one on the loop, a sync one in a thread."""
+    return execute_in or ("main" if is_async(handler) else "thread")
 
-    Args:
-        handler: Async, or sync.
-        message: What it is called with.
-        execute_in: Where. None: an async one on the loop, a sync one in a thread.
-    """
+
+async def call(handler: Callable[..., object], message: object, execute_in: ExecuteIn) -> object:
+    """Call a handler there and wait for what it gives."""
     if execute_in == "process":
         run = functools.partial(_call_in_process, CURRENT.get(), handler, message)
         return await asyncio.get_running_loop().run_in_executor(_processes(), run)
-    if execute_in == "main" or (execute_in is None and is_async(handler)):
+    if execute_in == "main":
         result = handler(message)
     else:
         result = await asyncio.to_thread(_call_plainly, handler, message)

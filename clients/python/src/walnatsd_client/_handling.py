@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from walnatsd_client._actor import Actor, BatchActor
 from walnatsd_client._delivery import CURRENT, Delivery, Reject, Retry
@@ -23,6 +23,9 @@ class Done:
     """Media type of the response."""
 
 
+DONE = Done()
+
+
 async def handle(actor: Actor[Any], delivery: Delivery, payload: bytes) -> Done | Reject | Retry:
     """Decode a message and call the actor's handler.
 
@@ -36,8 +39,10 @@ async def handle(actor: Actor[Any], delivery: Delivery, payload: bytes) -> Done 
     except ValueError as error:
         return Reject(f"the payload is not of the event's schema: {error}")
     outcome = await _run(actor, delivery, message)
-    if isinstance(outcome, (Reject, Retry)) or not isinstance(event, EventWithResponse):
-        return outcome if isinstance(outcome, (Reject, Retry)) else Done()
+    if isinstance(outcome, (Reject, Retry)):
+        return outcome
+    if not isinstance(event, EventWithResponse):
+        return DONE
     try:
         return Done(event.encode_response(outcome.value), event.response_content_type)
     except (TypeError, ValueError, AttributeError):
@@ -54,7 +59,7 @@ async def handle_messages(
         return outcome
     results = outcome.value
     if results is None:
-        return [Done()] * len(messages)
+        return [DONE] * len(messages)
     if (
         not isinstance(results, (list, tuple))
         or len(results) != len(messages)
@@ -62,18 +67,17 @@ async def handle_messages(
     ):
         _logger.error("actor %s returned neither None nor a None, Reject or Retry for each message", actor.name)
         return Retry(reason="the handler returned no list of results; its log says why")
-    return [Done() if result is None else result for result in results]
+    return [DONE if result is None else result for result in results]
 
 
-@dataclass(frozen=True, slots=True)
-class _Returned:
+class _Returned(NamedTuple):
     value: Any
 
 
 async def _run(actor: Actor[Any], delivery: Delivery, message: object) -> _Returned | Reject | Retry:
     token = CURRENT.set(delivery)
     try:
-        return _Returned(await call(actor.handler, message, actor.execute_in))
+        return _Returned(await call(actor.handler, message, actor._runs_in))  # noqa: SLF001 - of this package
     except (Reject, Retry) as asked:
         return asked
     except Exception:

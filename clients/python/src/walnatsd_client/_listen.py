@@ -110,7 +110,12 @@ class _Session:
         self._max_in_flight = max_in_flight
         self._leaving = False
         """Nothing more is started."""
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: dict[asyncio.Task[None], float] = {}
+        """Handlers, and until when each may take, on the clock of the event loop."""
+        self._late: set[asyncio.Task[None]] = set()
+        """Those of them that took too long and were cancelled for it."""
+        self._expiry: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
         self._results: deque[tuple[int, Done | Reject | Retry]] = deque()
         self._to_write = asyncio.Event()
 
@@ -135,6 +140,8 @@ class _Session:
                 raise
             finally:
                 self._call.cancel()
+                if self._expiry is not None:
+                    self._expiry.cancel()
             for task in (writer, *self._running):
                 task.cancel()
         return reader.result()
@@ -177,25 +184,51 @@ class _Session:
                 return  # the end
             self.began = True
             if not self._leaving:
+                now_ahead_s = time.time() - self._loop.time()
                 for delivery in response.deliveries:
-                    self._start(delivery)
+                    deadline = delivery.deadline
+                    self._start(delivery, deadline.seconds + deadline.nanos / 1e9 - now_ahead_s)
 
-    def _start(self, delivery: actors_pb2.Delivery) -> None:
+    def _start(self, delivery: actors_pb2.Delivery, until: float) -> None:
+        """Handle a delivery in a task of its own, until a time on the loop's clock."""
+        if until <= self._loop.time():
+            _logger.error("actor %s: a delivery came after its deadline; is the clock right here?", self._actor.name)
+            return
         task = self._tasks.create_task(self._carry(delivery))
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        self._running[task] = until
+        task.add_done_callback(self._forget)
+        if self._expiry is None or until < self._expiry.when():
+            self._expire_at(until)
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        del self._running[task]
+        self._late.discard(task)
+
+    def _expire_at(self, until: float) -> None:
+        if self._expiry is not None:
+            self._expiry.cancel()
+        self._expiry = self._loop.call_at(until, self._expire)
+
+    def _expire(self) -> None:
+        """Cancel what takes too long: one timer for all, for one for each would cost more than most handlers do."""
+        now = self._loop.time()
+        for task, until in self._running.items():
+            if until <= now and task not in self._late:
+                self._late.add(task)
+                task.cancel()
+        self._expiry = None
+        if (next_at := min((until for until in self._running.values() if until > now), default=None)) is not None:
+            self._expire_at(next_at)
 
     async def _carry(self, delivery: actors_pb2.Delivery) -> None:
         """Handle one delivery and queue its result, within its time."""
         facts = _facts(self._actor, delivery)
-        left_s = delivery.deadline.seconds + delivery.deadline.nanos / 1e9 - time.time()
-        if left_s <= 0:
-            _logger.error("actor %s: a delivery came after its deadline; is the clock right here?", self._actor.name)
-            return
         try:
-            async with asyncio.timeout(left_s):
-                outcome = await handle(self._actor, facts, delivery.message.payload)
-        except TimeoutError:
+            outcome = await handle(self._actor, facts, delivery.message.payload)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task not in self._late or task.uncancel():
+                raise  # the session ends, too
             # The sidecar gives this attempt up at the same moment, and another one may begin any time.
             _logger.error(  # noqa: TRY400 - where it was cancelled is of no interest
                 "actor %s was cancelled, for it was not done within job_timeout: event %s, uid %s, sequence %d, attempt %d",
@@ -242,7 +275,7 @@ class _Session:
 
 def _facts(actor: Actor[Any], delivery: actors_pb2.Delivery) -> Delivery:
     message = delivery.message
-    headers = dict(message.headers)
+    headers = dict(message.headers.items()) if message.headers else {}
     headers["content-type"] = message.content_type
     return Delivery(
         event=actor.event.name,
