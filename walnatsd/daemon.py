@@ -70,7 +70,7 @@ from walnatsd.servers.office import Office
 from walnatsd.servers.sockets import ListenError
 from walnatsd.servers.web import serve_web
 from walnatsd.spool.spool import Spool, open_spool
-from walnatsd.webhook.session import webhook_session
+from walnatsd.webhook.http_client import http_client
 
 DELIVERIES_SHARE = 0.8
 """Share of `shutdown_timeout` for deliveries to finish. What follows (handing back, ingress, PubAcks, NATS, the embedded
@@ -149,7 +149,7 @@ async def running(  # noqa: PLR0915 - one text, so that the order is seen
             metrics=metrics,
             end_within_s=left.share_s,
         ) as connection,
-        webhook_session() as session,
+        http_client() as webhooks,
         asyncio.TaskGroup() as tasks,
     ):
         jetstream = JetStream(connection, config.nats.domain)
@@ -179,7 +179,7 @@ async def running(  # noqa: PLR0915 - one text, so that the order is seen
             tracing=tracing,
             reports=reports,
         )
-        outfitter = Outfitter(session, loaded, metrics)
+        outfitter = Outfitter(webhooks, loaded, metrics)
         roster = Roster(jetstream, config.nats.manage, sidecar, outfitter.equip, health=health, metrics=metrics)
         roster.declare(config.events, config.actors)
         schedules, find_gate = Schedules(jetstream, publisher), roster.registrar.find_gate

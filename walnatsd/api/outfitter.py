@@ -2,8 +2,6 @@
 
 from functools import partial
 
-import aiohttp
-
 from walnatsd.config.load import Loaded
 from walnatsd.dispatch.actor_loop import Equipment
 from walnatsd.dispatch.screen import Screen
@@ -13,6 +11,7 @@ from walnatsd.model.event import Codec, Event, Schema
 from walnatsd.observe.metrics import Metrics
 from walnatsd.payload.codecs import Codecs, open_codecs
 from walnatsd.payload.schemas import PayloadSchema, open_schema
+from walnatsd.webhook.http_client import HttpClient
 from walnatsd.webhook.probe import why_not
 from walnatsd.webhook.webhook import Webhook, calling
 
@@ -20,8 +19,8 @@ from walnatsd.webhook.webhook import Webhook, calling
 class Outfitter:
     """Makes the target and the screen of an actor, and the codecs of an event."""
 
-    def __init__(self, session: aiohttp.ClientSession, loaded: Loaded, metrics: Metrics) -> None:
-        self._session = session
+    def __init__(self, client: HttpClient, loaded: Loaded, metrics: Metrics) -> None:
+        self._client = client
         self._loaded = loaded
         self._metrics = metrics
         self._codecs: dict[tuple[Codec, ...], Codecs] = {}
@@ -41,11 +40,11 @@ class Outfitter:
             target, tls = Listeners(actor, self._metrics), None
         else:
             called = calling(actor, self._loaded.secrets, source=source)
-            target, tls = Webhook(self._session, actor, called), called.tls
+            target, tls = Webhook(self._client, actor, called), called.tls
         return Equipment(
             target,
             Screen(actor, self.codecs_for(event.codecs), source=source),
-            partial(why_not, self._session, actor.wait_for, tls) if actor.wait_for is not None else None,
+            partial(why_not, self._client, actor.wait_for, tls) if actor.wait_for is not None else None,
         )
 
     def codecs_for(self, declared: tuple[Codec, ...]) -> Codecs:

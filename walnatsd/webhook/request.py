@@ -1,4 +1,4 @@
-"""The headers of a delivery, section 5 of the contract. All names are lower case, so that none stands twice."""
+"""The head of a delivery, section 5 of the contract. All names are lower case, so that none stands twice."""
 
 import hashlib
 from collections.abc import Mapping
@@ -7,6 +7,9 @@ from walnatsd.model.actor import Actor
 from walnatsd.model.headers import deliverable
 from walnatsd.model.message import Message
 from walnatsd.payload import cloudevents
+from walnatsd.webhook.http_client import USER_AGENT, HttpUrl
+
+_ALWAYS = {"accept": "*/*", "user-agent": USER_AGENT}
 
 
 def delivery_headers(
@@ -51,3 +54,28 @@ def webhook_id(message: Message, consumer: str) -> str:
     what = message.uid if message.uid is not None else str(message.sequence)
     digest = hashlib.sha256(f"{message.stream}\0{consumer}\0{what}".encode())
     return f"msg_{digest.hexdigest()[:32]}"
+
+
+def request_head(method: str, url: HttpUrl, headers: Mapping[str, str], length: int | None = None) -> bytes:
+    """Write the head of a request.
+
+    Args:
+        method: GET or POST.
+        url: Where to.
+        headers: With names in lower case.
+        length: Of the body, in bytes; None: there is none.
+
+    Raises:
+        ValueError: A header would be read as more than one.
+    """
+    fields = [f"{method} {url.target} HTTP/1.1", f"host: {url.authority}"]
+    fields += [f"{name}: {value}" for name, value in {**_ALWAYS, **headers}.items()]
+    if length is not None:
+        fields.append(f"content-length: {length}")
+    head = "\r\n".join(fields) + "\r\n\r\n"
+    breaks = len(fields) + 1
+    if head.count("\n") != breaks or head.count("\r") != breaks or "\0" in head:
+        raise ValueError(
+            "a header holds a line break"
+        )  # none should get here, whoever wrote it; see payload/ and config/
+    return head.encode()

@@ -1,4 +1,4 @@
-"""One attempt: POST the message, read the answer, say what it came to. The sole importer of aiohttp's client."""
+"""One attempt: POST the message, read the answer, say what it came to."""
 
 import dataclasses
 import re
@@ -6,9 +6,6 @@ import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-
-import aiohttp
-from yarl import URL
 
 from walnatsd.config.certificates import Certificates
 from walnatsd.config.secrets import Secrets
@@ -22,7 +19,10 @@ from walnatsd.model.signing import signing_key
 from walnatsd.payload.structured import batch
 from walnatsd.webhook.answers import judge
 from walnatsd.webhook.batch import batch_headers, read_results
-from walnatsd.webhook.request import delivery_headers
+from walnatsd.webhook.errors import BrokenError, HttpError, NotConnectedError, NotHttpError
+from walnatsd.webhook.http_client import HttpClient, HttpUrl, parsed
+from walnatsd.webhook.http_connection import Answer
+from walnatsd.webhook.request import delivery_headers, request_head
 from walnatsd.webhook.signature import signature_headers
 
 CONNECT_TIMEOUT_S = 10.0
@@ -86,27 +86,16 @@ def _pattern(secrets: Iterable[str]) -> re.Pattern[bytes] | None:
     return re.compile(b"|".join(map(re.escape, sorted(secret, key=len, reverse=True)))) if secret else None
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    outcome: Outcome
-    content_type: str = ""
-    body: bytes = b""
-    complete: bool = False
-
-
 class Webhook:
     """The webhook of one actor."""
 
-    def __init__(self, session: aiohttp.ClientSession, actor: Actor, calling: Calling) -> None:
-        self._session = session
+    def __init__(self, client: HttpClient, actor: Actor, calling: Calling) -> None:
+        self._client = client
         self._actor = actor
         self._calling = calling
         self._url = _parsed(calling.url)
-        self._timeout = aiohttp.ClientTimeout(
-            total=actor.job_timeout,
-            # resolving, connecting, TLS; below the total, so that an actor that is not there is told from a slow one
-            connect=min(CONNECT_TIMEOUT_S, actor.job_timeout * CONNECT_SHARE),
-        )
+        # below job_timeout, so that an actor that is not there is told from a slow one
+        self._connect_s = min(CONNECT_TIMEOUT_S, actor.job_timeout * CONNECT_SHARE)
 
     def credit(self) -> int:
         """Any number of requests: the window bounds them."""
@@ -118,14 +107,14 @@ class Webhook:
             message, self._actor, attempt=attempt, source=self._calling.source, configured=self._calling.headers
         )
         if not self._actor.responds or reply_subject(message.headers) is None:
-            return (await self._post(headers, message.payload, READ_LIMIT_BYTES)).outcome
-        answer = await self._post(headers, message.payload, RESPONSE_LIMIT_BYTES)
-        if answer.outcome.verdict is not Verdict.ACKNOWLEDGED:
-            return answer.outcome
+            return (await self._post(headers, message.payload, READ_LIMIT_BYTES))[0]
+        outcome, answer = await self._post(headers, message.payload, RESPONSE_LIMIT_BYTES)
+        if answer is None or outcome.verdict is not Verdict.ACKNOWLEDGED:
+            return outcome
         if not answer.complete:
             why = f"the response was cut short or has more than {RESPONSE_LIMIT_BYTES >> 20} MiB"
-            return Outcome(Verdict.FAILED, why, answer.outcome.status)
-        return dataclasses.replace(answer.outcome, response=Response(answer.body, answer.content_type))
+            return Outcome(Verdict.FAILED, why, answer.status)
+        return dataclasses.replace(outcome, response=Response(answer.body, answer.content_type))
 
     async def attempt_batch(
         self, items: Sequence[tuple[Message, int]], trace: Mapping[str, str]
@@ -133,78 +122,60 @@ class Webhook:
         """Call the actor once with many messages; `trace` is the request's. Never raises but when cancelled."""
         messages = [message for message, _ in items]
         headers = {**trace} | batch_headers(messages, actor=self._actor.name, configured=self._calling.headers)
-        body = batch(items, source=self._calling.source)
-        answer = await self._post(headers, body, RESULTS_LIMIT_BYTES)
-        if answer.outcome.verdict is not Verdict.ACKNOWLEDGED:
-            return answer.outcome
+        outcome, answer = await self._post(headers, batch(items, source=self._calling.source), RESULTS_LIMIT_BYTES)
+        if answer is None or outcome.verdict is not Verdict.ACKNOWLEDGED:
+            return outcome
         body = self._calling.hide(answer.body)
-        return read_results(answer.outcome, answer.content_type, body, messages, complete=answer.complete)
+        return read_results(outcome, answer.content_type, body, messages, complete=answer.complete)
 
-    async def _post(self, headers: dict[str, str], payload: bytes, limit: int) -> _Answer:
+    async def _post(self, headers: dict[str, str], payload: bytes, limit: int) -> tuple[Outcome, Answer | None]:
         """Make one request; the answer's body is read up to the limit."""
-        calling, now = self._calling, time.time()
+        calling, url = self._calling, self._url
+        if isinstance(url, str):
+            return Outcome(Verdict.UNAVAILABLE, f"the URL can't be called: {url}"), None
         if calling.signing_keys:
-            headers |= signature_headers(calling.signing_keys, headers["webhook-id"], payload, now=now)
+            headers |= signature_headers(calling.signing_keys, headers["webhook-id"], payload, now=time.time())
         try:
-            async with self._session.post(
-                self._url,
-                data=payload,
-                headers=headers,
-                timeout=self._timeout,
-                ssl=True if calling.tls is None else calling.tls.context,
-                allow_redirects=False,
-            ) as response:
-                body, complete = await _read(response, limit)
-                shown = _one_line(calling.hide(body))
-                outcome = judge(response.status, response.headers.get("Retry-After"), shown, now=time.time())
-                return _Answer(outcome, response.headers.get("Content-Type", ""), body, complete)
-        except Exception as error:  # noqa: BLE001 - whatever happens is an outcome
-            return _Answer(self._failure(error))
+            answer = await self._client.request(
+                url.origin,
+                None if calling.tls is None else calling.tls.context,
+                request_head("POST", url, headers, len(payload)),
+                payload,
+                connect_s=self._connect_s,
+                timeout_s=self._actor.job_timeout,
+                limit=limit,
+            )
+        except (HttpError, TimeoutError, ValueError) as error:
+            return self._failure(error), None
+        shown = _one_line(calling.hide(answer.body))
+        return judge(answer.status, answer.retry_after, shown, now=time.time()), answer
 
     def _failure(self, error: Exception) -> Outcome:
         """Say what it means that there is no answer."""
         match error:
-            case aiohttp.ConnectionTimeoutError() | aiohttp.ClientConnectorError():
+            case NotConnectedError():
                 return Outcome(Verdict.UNAVAILABLE, f"can't connect: {_words(error)}")
-            case aiohttp.InvalidURL():
-                return Outcome(Verdict.UNAVAILABLE, f"the URL can't be called: {_words(error)}")
+            case BrokenError():
+                return Outcome(Verdict.UNAVAILABLE, f"the connection broke before an answer came: {_words(error)}")
+            case NotHttpError():
+                return Outcome(Verdict.UNAVAILABLE, f"the answer is not HTTP: {_words(error)}")
             case TimeoutError():
                 late = f"no answer within job_timeout ({self._actor.job_timeout:g} s)"
                 return Outcome(Verdict.FAILED, late, overloaded=True)
-            case aiohttp.ClientConnectionError() | ConnectionError():
-                return Outcome(Verdict.UNAVAILABLE, f"the connection broke before an answer came: {_words(error)}")
-            case aiohttp.ClientError() | ValueError():
-                return Outcome(Verdict.UNAVAILABLE, f"the answer is not HTTP: {_words(error)}")
-        raise error
+        return Outcome(Verdict.UNAVAILABLE, f"the request can't be made: {_words(error)}")
 
 
-async def _read(response: aiohttp.ClientResponse, limit: int) -> tuple[bytes, bool]:
-    """Read the answer's body up to the limit, and say whether that is all. A body cut short takes nothing back."""
-    chunks, read = [], 0
+def _parsed(url: str) -> HttpUrl | str:
+    """Read a URL once instead of for every attempt. Why one can't be called is the outcome of attempts."""
     try:
-        async for chunk in response.content.iter_any():
-            chunks.append(chunk)
-            read += len(chunk)
-            if read > limit:
-                response.close()
-                return b"".join(chunks)[:limit], False
-    except (aiohttp.ClientPayloadError, aiohttp.ClientConnectionError, TimeoutError):
-        response.close()
-        return b"".join(chunks), False
-    return b"".join(chunks), True
-
-
-def _parsed(url: str) -> URL | str:
-    """Parse a URL once instead of for every attempt. What can't be parsed is the outcome of the attempt."""
-    try:
-        return URL(url)
-    except ValueError:
-        return url
+        return parsed(url)
+    except ValueError as error:
+        return str(error)
 
 
 def _one_line(body: bytes) -> str:
     """Give the beginning of an answer for people."""
-    return re.sub(r"\s+", " ", body[:SHOWN_BYTES].decode("utf-8", "replace")).strip()
+    return re.sub(r"\s+", " ", body[:SHOWN_BYTES].decode("utf-8", "replace")).strip() if body else ""
 
 
 def _words(error: Exception) -> str:
