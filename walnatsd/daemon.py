@@ -301,7 +301,7 @@ async def running(  # noqa: PLR0915 - one text, so that the order is seen
                     hand_back_s=config.shutdown_timeout * (1 - DELIVERIES_SHARE) / 4,
                 )
                 await calls.finish(left.share_s())
-                feeds.end(Refusal(Reason.STOPPING, "the daemon is stopping", retry_after_s=1.0))
+                events.end_streams(Refusal(Reason.STOPPING, "the daemon is stopping", retry_after_s=1.0))
             # Leaving the blocks stops ingress, …
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(left.share_s()):

@@ -1,14 +1,13 @@
 """CloudEvents in structured and batched mode, and emits over a stream."""
 
 import asyncio
-import inspect
 import json
 from collections.abc import AsyncIterator
 
 import grpc
 
 from support.daemon import config_text, running
-from walnatsd.api.events import MAX_STREAM_UNDER_WAY, Events
+from walnatsd.api.emit_streams import MAX_UNDER_WAY, EmitStreams
 from walnatsd.emit.request import EmitRequest, Receipt
 from walnatsd.v1 import events_pb2, events_pb2_grpc
 
@@ -124,7 +123,7 @@ async def test_a_stream_whose_results_nobody_takes_is_not_read_without_end() -> 
     read = 0
 
     class Emitter:
-        async def emit(self, request: EmitRequest) -> Receipt:
+        async def emit(self, request: EmitRequest, *, deadline_s: float | None) -> Receipt:
             return Receipt(request.uid, "counts", 1, False)
 
     async def endless() -> AsyncIterator[EmitRequest]:
@@ -134,11 +133,10 @@ async def test_a_stream_whose_results_nobody_takes_is_not_read_without_end() -> 
             yield EmitRequest("counts", b"", uid=str(read))
             await asyncio.sleep(0)
 
-    others = len(inspect.signature(Events).parameters) - 1  # use cases that emitting has nothing to do with
-    results = Events(Emitter(), *[None] * others).emit_stream(endless())  # type: ignore[arg-type]
+    results = EmitStreams(Emitter()).results(endless())  # type: ignore[arg-type]
     first = await anext(results)
     assert isinstance(first, Receipt)
     for _ in range(10_000):
         await asyncio.sleep(0)
-    assert MAX_STREAM_UNDER_WAY <= read <= MAX_STREAM_UNDER_WAY + 3
+    assert MAX_UNDER_WAY <= read <= MAX_UNDER_WAY + 3
     await results.aclose()

@@ -1,9 +1,9 @@
 """What callers can do with events."""
 
-import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
+from walnatsd.api.emit_streams import EmitStreams
 from walnatsd.api.roster import Roster
 from walnatsd.api.scheduled import ScheduledEmits
 from walnatsd.broker.registration import Registered
@@ -17,8 +17,6 @@ from walnatsd.monitor.watcher import Watcher
 
 MAX_BATCH_ITEMS = 1000
 MAX_BATCH_BYTES = 16 << 20
-MAX_STREAM_UNDER_WAY = 1000
-"""Emits of one stream whose results were not taken yet."""
 
 
 class Events:
@@ -26,6 +24,7 @@ class Events:
 
     def __init__(self, emitter: Emitter, calls: Calls, feeds: Feeds, scheduled: ScheduledEmits, roster: Roster) -> None:
         self._emitter = emitter
+        self._streams = EmitStreams(emitter)
         self._calls = calls
         self._feeds = feeds
         self.scheduled = scheduled
@@ -60,36 +59,16 @@ class Events:
 
         return await self._emitter.emit_all(requests, deadline_s=deadline_s)
 
-    async def emit_stream(self, requests: AsyncIterator[EmitRequest]) -> AsyncIterator[Receipt | Refusal]:
-        """Store messages as they arrive, sent in order; one result per request, in order.
+    def emit_stream(
+        self, requests: AsyncIterator[EmitRequest], *, deadline_s: float | None = None
+    ) -> AsyncGenerator[Receipt | Refusal]:
+        """Store messages as they arrive, one result per request, in order; as `EmitStreams.results`."""
+        return self._streams.results(requests, deadline_s=deadline_s)
 
-        No more are read while many wait for their results, so a caller that does not read is not read from.
-        """
-        under_way: asyncio.Queue[asyncio.Task[Receipt | Refusal] | None] = asyncio.Queue(MAX_STREAM_UNDER_WAY)
-
-        async def read() -> None:
-            try:
-                async for request in requests:
-                    await under_way.put(asyncio.create_task(self._try_emit(request)))
-            finally:
-                await under_way.put(None)
-
-        reader = asyncio.create_task(read())  # no TaskGroup: a generator that is closed early could not leave it
-        try:
-            while (task := await under_way.get()) is not None:
-                yield await task
-            await reader
-        finally:
-            reader.cancel()
-            while not under_way.empty():
-                if (task := under_way.get_nowait()) is not None:
-                    task.cancel()
-
-    async def _try_emit(self, request: EmitRequest) -> Receipt | Refusal:
-        try:
-            return await self._emitter.emit(request)
-        except Refusal as refusal:
-            return refusal
+    def end_streams(self, why: Refusal) -> None:
+        """End all streams of emits and all feeds, and let none begin any more."""
+        self._streams.end(why)
+        self._feeds.end(why)
 
     @contextlib.asynccontextmanager
     async def monitor(self, names: Sequence[str]) -> AsyncIterator[Watcher]:

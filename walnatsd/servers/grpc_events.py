@@ -1,6 +1,7 @@
 """The `Events` service."""
 
 from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
 from typing import Any
 
 import grpc
@@ -16,11 +17,14 @@ from walnatsd.model import trace_context
 from walnatsd.model.refusal import Reason, Refusal
 from walnatsd.servers.grpc_errors import refuse, status_of, unreadable
 from walnatsd.servers.grpc_monitor import show
-from walnatsd.servers.times import duration_s, instant_s
+from walnatsd.servers.times import duration_s, instant_s, read_duration
 from walnatsd.v1 import events_pb2, events_pb2_grpc
 
 _ANSWER_SHARE, _ANSWER_LEAST_S, _ANSWER_MOST_S = 0.1, 0.02, 0.25
 """What is kept of the caller's deadline for the answer, or it would see its own timeout instead of ours."""
+
+TIMEOUT = "walnats-timeout"
+"""Metadata of a stream of emits: how long the caller waits for the result of each, as durations are written in the config."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -79,18 +83,23 @@ class EventsServicer(events_pb2_grpc.EventsServicer):
             ]
         )
 
-    async def EmitStream(  # noqa: N802
-        self, requests: AsyncIterator[events_pb2.EmitRequest], context: Context
-    ) -> AsyncIterator[events_pb2.EmitResult]:
+    async def EmitStream(  # type: ignore[override]  # noqa: N802 - it reads from the context and writes to it
+        self, _requests: AsyncIterator[events_pb2.EmitRequest], context: Context
+    ) -> None:
         """Store what arrives; one result per request, in order."""
-        trace = _trace_of(context)
         try:
-            async for result in self._events.emit_stream(_read(request, trace) async for request in requests):
-                answer = events_pb2.EmitResult()
-                _write_result(answer, result)
-                yield answer
+            deadline_s = await _begin_stream(context)
+            async with aclosing(self._events.emit_stream(_read_all(context), deadline_s=deadline_s)) as results:
+                async for result in results:
+                    answer = events_pb2.EmitResult()
+                    _write_result(answer, result)
+                    await context.write(answer)
+        except Refusal as refusal:
+            await refuse(context, refusal)
         except DecodeError as error:  # what came before it has its results
             await refuse(context, unreadable(error))
+        except grpc.aio.InternalError:
+            return  # the caller has gone
 
     async def Call(self, request: events_pb2.CallRequest, context: Context) -> events_pb2.CallResponse:  # noqa: N802
         """Store one message and wait for the first answer."""
@@ -139,11 +148,35 @@ class EventsServicer(events_pb2_grpc.EventsServicer):
         return events_pb2.CancelScheduledResponse(cancelled=cancelled)
 
 
+async def _begin_stream(context: Context) -> float | None:
+    """Tell a caller who said how long it waits for each result that this is heard; give it as a deadline, None where it did not.
+
+    Raises:
+        Refusal: INVALID_TIME.
+    """
+    given = dict(context.invocation_metadata() or ()).get(TIMEOUT)
+    if given is None:
+        return None
+    timeout_s = read_duration(TIMEOUT, str(given))
+    await context.send_initial_metadata(((TIMEOUT, given),))
+    return _less_the_answer(timeout_s)
+
+
+async def _read_all(context: Context) -> AsyncIterator[EmitRequest]:
+    trace = _trace_of(context)
+    while (request := await context.read()) is not grpc.aio.EOF:
+        yield _read(request, trace)
+
+
 def _time_left_s(context: Context) -> float | None:
     """Give the time until the answer must be on its way for the caller to see it, None where there is no deadline."""
     left_s = context.time_remaining()
     if left_s is None:
         return None
+    return _less_the_answer(left_s)
+
+
+def _less_the_answer(left_s: float) -> float:
     return max(0.0, left_s - min(max(left_s * _ANSWER_SHARE, _ANSWER_LEAST_S), _ANSWER_MOST_S))
 
 

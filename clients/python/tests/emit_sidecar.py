@@ -1,7 +1,7 @@
 """A gRPC server that plays the sidecar towards emitters and those who register."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
@@ -11,6 +11,7 @@ from grpc_status import rpc_status
 
 import walnatsd_client as walnatsd
 from sidecar_server import Servicer
+from walnatsd_client import _line
 from walnatsd_client._proto import actors_pb2, events_pb2
 
 COUNT = walnatsd.Event("counts", int)
@@ -42,6 +43,8 @@ class Sidecar(Servicer):
         self.registered: list[events_pb2.Event | actors_pb2.Actor] = []
         self.emitted: list[events_pb2.EmitRequest] = []
         self.batches: list[list[events_pb2.EmitRequest]] = []
+        self.on_line: list[events_pb2.EmitRequest] = []
+        self.lines: list[Context] = []
         self.stored: dict[str, int] = {}
         self.emit: Emit = self.store
 
@@ -58,6 +61,19 @@ class Sidecar(Servicer):
         return events_pb2.EmitBatchResponse(
             items=await asyncio.gather(*(self._result(item, context) for item in request.items))
         )
+
+    async def EmitStream(  # noqa: N802
+        self, requests: AsyncIterator[events_pb2.EmitRequest], context: Context
+    ) -> AsyncIterator[events_pb2.EmitResult]:
+        """One result per request, of `emit`; says that it knows what a line is."""
+        await context.send_initial_metadata(
+            [(key, value) for key, value in context.invocation_metadata() if key == _line.TIMEOUT]
+        )
+        self.lines.append(context)
+        async for request in requests:
+            self.on_line.append(request)
+            self.emitted.append(request)
+            yield await self._result(request, context)
 
     async def _result(self, item: events_pb2.EmitRequest, context: Context) -> events_pb2.EmitResult:
         try:

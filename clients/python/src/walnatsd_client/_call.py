@@ -25,6 +25,7 @@ async def call(
     timeout_s: float,
     asked_s: float | None = None,
     uid: str = "",
+    maybe_stored: bool = False,
 ) -> ResponseT:
     """Make a call that may be repeated, and repeat it whenever the connection is lost, until the timeout.
 
@@ -37,11 +38,14 @@ async def call(
         timeout_s: How long to try.
         asked_s: The timeout that was asked for, where a part of it has passed; the error names it.
         uid: The uid that errors tell.
+        maybe_stored: Whether it may have reached the sidecar in another way before.
 
     Raises:
         WalnatsdError: The sidecar refused, there was no answer in time, or the connection was closed here meanwhile.
     """
-    answer, _ = await call_told(channel, method, request, timeout_s=timeout_s, asked_s=asked_s, uid=uid)
+    answer, _ = await call_told(
+        channel, method, request, timeout_s=timeout_s, asked_s=asked_s, uid=uid, maybe_stored=maybe_stored
+    )
     return answer
 
 
@@ -53,11 +57,12 @@ async def call_told(
     timeout_s: float,
     asked_s: float | None = None,
     uid: str = "",
+    maybe_stored: bool = False,
 ) -> tuple[ResponseT, bool]:
     """Make a call as `call` does, and tell whether it took more than one try."""
     now = asyncio.get_running_loop().time
     deadline = now() + timeout_s
-    under_way = False  # a request may have reached the sidecar, and no answer came back
+    under_way = maybe_stored  # a request may have reached the sidecar, and no answer came back
     pause_s = _FIRST_PAUSE_S
     while True:
         try:

@@ -2,14 +2,12 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
 
 import grpc
 
-from walnatsd_client._call import call, call_told
+from walnatsd_client._emit_calls import EmitCalls, Response
 from walnatsd_client._errors import SIDECAR_UNAVAILABLE, UnavailableError, WalnatsdError, error_of
-from walnatsd_client._proto import events_pb2
-from walnatsd_client._wire import emit_batch, size_in_batch
+from walnatsd_client._wire import size_in_batch
 
 MAX_ITEMS = 1000
 MAX_BYTES = 16 << 20
@@ -30,31 +28,6 @@ SPREAD = 0.05
 MANY_LANES = 100
 """Idle lanes are forgotten beyond this number; a caller may use another timeout for every emit."""
 
-Response = events_pb2.EmitResponse
-
-
-class _Calls:
-    """The calls that emits are sent with. They take what is written already."""
-
-    def __init__(self, channel: grpc.aio.Channel, calling: grpc.aio.Channel) -> None:
-        self._channel = channel
-        self._emit: grpc.aio.UnaryUnaryMultiCallable[bytes, Response] = calling.unary_unary(
-            "/walnatsd.v1.Events/Emit", response_deserializer=Response.FromString
-        )
-        self._emit_batch: grpc.aio.UnaryUnaryMultiCallable[bytes, events_pb2.EmitBatchResponse] = calling.unary_unary(
-            "/walnatsd.v1.Events/EmitBatch", response_deserializer=events_pb2.EmitBatchResponse.FromString
-        )
-
-    async def emit(self, uid: str, wire: bytes, *, timeout_s: float, asked_s: float) -> Response:
-        """Send one; raises as `call`."""
-        return await call(self._channel, self._emit, wire, timeout_s=timeout_s, asked_s=asked_s, uid=uid)
-
-    async def emit_batch(
-        self, wires: Iterable[bytes], *, timeout_s: float, asked_s: float
-    ) -> tuple[events_pb2.EmitBatchResponse, bool]:
-        """Send many, and tell whether it took more than one try; raises as `call`."""
-        return await call_told(self._channel, self._emit_batch, emit_batch(wires), timeout_s=timeout_s, asked_s=asked_s)
-
 
 class Gathering:
     """The emits of one connection, in lanes.
@@ -70,7 +43,7 @@ class Gathering:
             channel: Where the sidecar is.
             calling: The same, with the token.
         """
-        self._calls = _Calls(channel, calling)
+        self._calls = EmitCalls(channel, calling)
         self._lanes: dict[tuple[str, float], _Lane] = {}
 
     async def emit(self, event: str, uid: str, wire: bytes, timeout_s: float) -> Response:
@@ -88,7 +61,7 @@ class Gathering:
             WalnatsdError: The sidecar refused, or there was no answer in time.
         """
         if len(wire) >= ALONE_BYTES:
-            return await self._calls.emit(uid, wire, timeout_s=timeout_s, asked_s=timeout_s)
+            return await self._calls.emit(uid, wire, timeout_s=timeout_s)
         lane = self._lanes.get((event, timeout_s)) or self._open(event, timeout_s)
         if lane.is_idle and not lane.is_crowded:
             return await lane.send(uid, wire)
@@ -109,6 +82,7 @@ class Gathering:
         """End what is gathered and what is under way; who waits for it gets an `UnavailableError`."""
         for lane in list(self._lanes.values()):  # who emits meanwhile may open more
             await lane.close()
+        await self._calls.close()
 
 
 class _Waiting:
@@ -154,7 +128,7 @@ class _Carried:
 class _Lane:
     """Emits that may travel together."""
 
-    def __init__(self, calls: _Calls, event: str, timeout_s: float) -> None:
+    def __init__(self, calls: EmitCalls, event: str, timeout_s: float) -> None:
         self.is_crowded = False
         """The last to depart were several."""
         self._sidecar = calls
@@ -177,7 +151,7 @@ class _Lane:
         self._calls += 1
         self._emits += 1
         try:
-            return await self._sidecar.emit(uid, wire, timeout_s=self._timeout_s, asked_s=self._timeout_s)
+            return await self._sidecar.emit_alone(uid, wire, timeout_s=self._timeout_s)
         finally:
             self._arrive(1)
 

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable
-from functools import partial
 from typing import Any, cast
 
 import grpc
@@ -37,9 +36,16 @@ class _WithToken:
         metadata = (("authorization", f"Bearer {token}"),)
 
         def sending(make: Callable[..., Any]) -> Callable[..., Any]:
-            return lambda *arguments, **options: partial(make(*arguments, **options), metadata=metadata)
+            return lambda *arguments, **options: _adding(metadata, make(*arguments, **options))
 
         self.unary_unary = sending(channel.unary_unary)
         self.unary_stream = sending(channel.unary_stream)
         self.stream_unary = sending(channel.stream_unary)
         self.stream_stream = sending(channel.stream_stream)
+
+
+def _adding(token: tuple[tuple[str, str], ...], call: Callable[..., Any]) -> Callable[..., Any]:
+    def invoke(*arguments: Any, metadata: tuple[tuple[str, str], ...] = (), **options: Any) -> Any:
+        return call(*arguments, metadata=token + metadata, **options)
+
+    return invoke

@@ -108,7 +108,9 @@ class EventsServicer:
         raise NotImplementedError('Method not implemented!')
 
     def EmitStream(self, request_iterator, context):
-        """EmitStream stores what arrives; one result per request, in order.
+        """EmitStream stores what arrives; one result per request, in order. The metadata walnats-timeout ("15s", "0.5") say how long
+        the caller waits for each result; the initial metadata repeat it. A daemon that stops gives the results of all that it has
+        taken in and ends the stream with the reason STOPPING: what has no result was not stored.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

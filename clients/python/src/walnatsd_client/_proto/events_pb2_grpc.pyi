@@ -44,7 +44,10 @@ class EventsStub:
     EmitBatch: _grpc.UnaryUnaryMultiCallable[_events_pb2.EmitBatchRequest, _events_pb2.EmitBatchResponse]
     """EmitBatch stores many; one result per item, in order."""
     EmitStream: _grpc.StreamStreamMultiCallable[_events_pb2.EmitRequest, _events_pb2.EmitResult]
-    """EmitStream stores what arrives; one result per request, in order."""
+    """EmitStream stores what arrives; one result per request, in order. The metadata walnats-timeout ("15s", "0.5") say how long
+    the caller waits for each result; the initial metadata repeat it. A daemon that stops gives the results of all that it has
+    taken in and ends the stream with the reason STOPPING: what has no result was not stored.
+    """
     Call: _grpc.UnaryUnaryMultiCallable[_events_pb2.CallRequest, _events_pb2.CallResponse]
     """Call emits and waits for the answer of a responding actor."""
     Monitor: _grpc.UnaryStreamMultiCallable[_events_pb2.MonitorRequest, _message_pb2.Message]
@@ -71,7 +74,10 @@ class EventsAsyncStub(EventsStub):
     EmitBatch: _aio.UnaryUnaryMultiCallable[_events_pb2.EmitBatchRequest, _events_pb2.EmitBatchResponse]  # type: ignore[assignment]
     """EmitBatch stores many; one result per item, in order."""
     EmitStream: _aio.StreamStreamMultiCallable[_events_pb2.EmitRequest, _events_pb2.EmitResult]  # type: ignore[assignment]
-    """EmitStream stores what arrives; one result per request, in order."""
+    """EmitStream stores what arrives; one result per request, in order. The metadata walnats-timeout ("15s", "0.5") say how long
+    the caller waits for each result; the initial metadata repeat it. A daemon that stops gives the results of all that it has
+    taken in and ends the stream with the reason STOPPING: what has no result was not stored.
+    """
     Call: _aio.UnaryUnaryMultiCallable[_events_pb2.CallRequest, _events_pb2.CallResponse]  # type: ignore[assignment]
     """Call emits and waits for the answer of a responding actor."""
     Monitor: _aio.UnaryStreamMultiCallable[_events_pb2.MonitorRequest, _message_pb2.Message]  # type: ignore[assignment]
@@ -119,7 +125,10 @@ class EventsServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_events_pb2.EmitRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_events_pb2.EmitResult], _abc.AsyncIterator[_events_pb2.EmitResult]]:
-        """EmitStream stores what arrives; one result per request, in order."""
+        """EmitStream stores what arrives; one result per request, in order. The metadata walnats-timeout ("15s", "0.5") say how long
+        the caller waits for each result; the initial metadata repeat it. A daemon that stops gives the results of all that it has
+        taken in and ends the stream with the reason STOPPING: what has no result was not stored.
+        """
 
     @_abc_1.abstractmethod
     def Call(
