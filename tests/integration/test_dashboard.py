@@ -251,3 +251,24 @@ async def test_an_orphan_is_something_to_look_at(nats, receiver) -> None:
 
         await until(is_shown)
         assert "nobody serves it" in (await get(sidecar, "/dashboard/map"))[1]
+        assert '<span class="state trouble">orphans</span>' in (await get(sidecar, "/dashboard/"))[1]
+
+
+async def test_the_state_of_an_event_is_seen_once_nats_was_asked(nats) -> None:
+    events = [{"name": "counts"}, {"name": "nobody-cares"}, {"name": "full", "limits": {"messages": 5}}]
+    actors = [{"name": "print", "event": name, "url": "http://127.0.0.1:9/"} for name in ("counts", "full")]
+    async with running(config_text(nats.url, events=events, actors=actors)) as sidecar:
+        for _ in range(5):
+            await sidecar.emit("full", "1")
+
+        async def states() -> dict[str, str]:
+            _, text, _ = await get(sidecar, "/dashboard/")
+            rows = re.findall(r'<tr data-row="([\w-]+)">\s*<th.*?</th>\s*<td>(.*?)</td>', text, re.DOTALL)
+            return {name: re.sub("<.*?>", "", state) for name, state in rows}
+
+        seen = {"counts": "well", "nobody-cares": "no actors", "full": "nearly full"}
+
+        async def are_seen() -> bool:
+            return await states() == seen
+
+        await until(are_seen)

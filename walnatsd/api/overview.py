@@ -19,6 +19,8 @@ from walnatsd.observe.metrics import Metrics
 from walnatsd.observe.recent import NOTHING, Activity, Recent
 
 COUNT_TIMEOUT_S = 2.0
+NEARLY_FULL = 0.8
+"""Above this the alert WalnatsdEventNearlyFull fires."""
 STORED = frozenset({"stored", "scheduled", "duplicate", "spooled"})
 """Outcomes of emits that are successes."""
 
@@ -42,6 +44,19 @@ class EventGlance:
     drift: tuple[str, ...]
     is_emitted_here: bool
     """It has a clock here, or was emitted through this sidecar since its start."""
+
+    @property
+    def state(self) -> str | None:
+        """Its state in a word or two; None where nobody knows (yet)."""
+        if self.fill is None:
+            return None
+        if self.drift:
+            return "drift"
+        if self.orphans:
+            return "orphans"
+        if self.fill.ratio > NEARLY_FULL:
+            return "nearly full"
+        return "well" if self.actors or self.elsewhere else "no actors"
 
     @property
     def refused(self) -> int:
