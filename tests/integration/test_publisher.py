@@ -60,8 +60,8 @@ async def test_who_waits_for_a_first_try_hears_whether_there_is_more_to_do(nats)
         await parts.connection.attach("silent", lambda _frame: None)
         publisher_ = Publisher(parts.connection)
         wrong = HEADER | {"Nats-Msg-Id": "v", "Nats-Expected-Last-Sequence": "9"}
-        begun = publisher_.begin("counts", [(HEADER, b"1"), (wrong, b"1")], budget_s=15)
-        begun += publisher_.begin("silent", [(HEADER, b"1")], budget_s=15)
+        begun = publisher_.begin_all("counts", [(HEADER, b"1"), (wrong, b"1")], budget_s=15)
+        begun.append(publisher_.begin("silent", HEADER, b"1", budget_s=15))
         acks = []
         for each in begun:
             assert isinstance(each, Begun)
@@ -78,7 +78,7 @@ async def test_what_is_too_large_among_many_is_refused_in_its_place_and_the_othe
         await parts.consumer()
         bodies = [b"1", bytes(2 << 20), b"2", bytes(2 << 20), b"3"]
         messages = [(HEADER | {"Nats-Msg-Id": str(place)}, body) for place, body in enumerate(bodies)]
-        begun = Publisher(parts.connection).begin("counts", messages, budget_s=15)
+        begun = Publisher(parts.connection).begin_all("counts", messages, budget_s=15)
         told = []
         for each in begun:
             if isinstance(each, Begun):

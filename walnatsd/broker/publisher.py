@@ -82,8 +82,10 @@ class Begun:
     async def answered(self) -> None:
         """Wait until there is an answer, or it is clear that there will be none."""
         if not self.reply.done():
-            with contextlib.suppress(BrokerError):
+            try:
                 await self.reply
+            except BrokerError:
+                return  # and `ack` says so
 
     def ack(self) -> PubAck | None:
         """Read the answer, which must be there.
@@ -128,6 +130,28 @@ class Publisher:
         self._draw = draw
 
     def begin(
+        self, subject: str, header: Mapping[str, str], payload: bytes, *, budget_s: float, room: Room | None = None
+    ) -> Begun | None:
+        """Send a message without waiting.
+
+        Returns:
+            What `publish` goes on with where the answer is no ack; None where nothing was sent, because NATS is away or there
+            is little time.
+
+        Raises:
+            Refusal: TOO_LARGE; nothing was sent.
+        """
+        if budget_s < ACK_TIMEOUT_S:
+            return None
+        head = _head_of(header)
+        self._see_that_it_fits(subject, len(head) + len(payload), header, room)
+        try:
+            reply = self._connection.ask(subject, payload, head=head, timeout_s=ACK_TIMEOUT_S)
+        except NotConnectedError:
+            return None
+        return Begun(reply, self._connection.now() + budget_s)
+
+    def begin_all(
         self,
         subject: str,
         messages: Sequence[tuple[Mapping[str, str], bytes]],
@@ -135,7 +159,7 @@ class Publisher:
         budget_s: float,
         room: Room | None = None,
     ) -> list[Begun | Refusal | None]:
-        """Send messages without waiting, so that many can be under way without a task for each.
+        """Send messages as `begin` sends one, in one write.
 
         Args:
             subject: Where.

@@ -106,7 +106,13 @@ class Emitter:
         Raises:
             Refusal: It was not stored, or nobody knows (`maybe_stored`).
         """
-        [emit] = self._begin((request,), deadline_s, time.perf_counter())
+        budget_s = self._settings.timeout if deadline_s is None else min(deadline_s, self._settings.timeout)
+        emit = self._take_in(request, budget_s, time.perf_counter())
+        if (outgoing := emit.outgoing) is not None and outgoing.due_at is None and emit.event is not None:
+            try:
+                emit.begun = self._store.begin(outgoing, emit.event, budget_s=budget_s)
+            except Refusal as refusal:
+                emit.refusal = refusal
         return await self._end(emit)
 
     async def emit_all(
@@ -118,7 +124,9 @@ class Emitter:
         again: then none waits for the pauses of the others.
         """
         started = time.perf_counter()
-        emits = self._begin(requests, deadline_s, started)
+        budget_s = self._settings.timeout if deadline_s is None else min(deadline_s, self._settings.timeout)
+        emits = [self._take_in(request, budget_s, started) for request in requests]
+        self._begin_all(emits, budget_s)
         results: dict[int, Receipt | Refusal] = {}
         counted: Counter[tuple[str, str]] = Counter()
         try:
@@ -155,21 +163,20 @@ class Emitter:
                     self._give_up(emit)
         return [results[place] for place in range(len(emits))]
 
-    def _begin(self, requests: Sequence[EmitRequest], deadline_s: float | None, started: float) -> list["_Emit"]:
-        """Check requests, and send them in order where nothing has to be waited for before."""
-        budget_s = self._settings.timeout if deadline_s is None else min(deadline_s, self._settings.timeout)
-        emits = [self._take_in(request, budget_s, started) for request in requests]
+    def _begin_all(self, emits: Sequence["_Emit"], budget_s: float) -> None:
+        """Send in order what can leave at once; what goes to one event leaves together, as far as it stands together."""
         for _, together in groupby(emits, _LABEL):
             leaving = [emit for emit in together if emit.outgoing is not None and emit.outgoing.due_at is None]
             if not leaving or (event := leaving[0].event) is None:
                 continue
-            begun = self._store.begin([emit.outgoing for emit in leaving if emit.outgoing], event, budget_s=budget_s)
+            begun = self._store.begin_all(
+                [emit.outgoing for emit in leaving if emit.outgoing], event, budget_s=budget_s
+            )
             for emit, each in zip(leaving, begun, strict=True):
                 if isinstance(each, Refusal):
                     emit.refusal = each
                 else:
                     emit.begun = each
-        return emits
 
     def _take_in(self, request: EmitRequest, budget_s: float, started: float) -> "_Emit":
         """Check a request and give it its room."""

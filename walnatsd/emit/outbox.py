@@ -62,16 +62,23 @@ class Outbox:
         self._find_event = find_event
         self._clock = clock
 
-    def begin(self, outgoing: Sequence[Outgoing], event: Event, *, budget_s: float) -> list[Begun | Refusal | None]:
-        """Send emits of a declared event without waiting, as `Store.begin`; not where others wait in the spool."""
+    def begin(self, outgoing: Outgoing, event: Event, *, budget_s: float) -> Begun | None:
+        """Send an emit of a declared event without waiting, as `Store.begin`; not where others wait in the spool."""
+        [begun] = self.begin_all((outgoing,), event, budget_s=budget_s)
+        if isinstance(begun, Refusal):
+            raise begun
+        return begun
+
+    def begin_all(self, outgoing: Sequence[Outgoing], event: Event, *, budget_s: float) -> list[Begun | Refusal | None]:
+        """Send emits of one event as `begin` sends one, in order; a refusal stands in the place of its emit."""
         if self._spool.holds(event.name):
             return [None] * len(outgoing)
         begun: list[Begun | Refusal | None] = []
         for why, together in groupby(outgoing, _not_for_later_because):
             if why:
-                begun += self._patient.begin(list(together), event, budget_s=budget_s)
+                begun += self._patient.begin_all(list(together), event, budget_s=budget_s)
             else:
-                begun += self._brisk.begin(list(together), event, budget_s=budget_s * NATS_SHARE)
+                begun += self._brisk.begin_all(list(together), event, budget_s=budget_s * NATS_SHARE)
         return begun
 
     async def store(self, outgoing: Outgoing, *, budget_s: float, begun: Begun | None = None) -> Receipt:

@@ -56,17 +56,28 @@ class Store:
         self._find_gate = find_gate
         self._clock = clock
 
-    def begin(self, outgoing: Sequence[Outgoing], event: Event, *, budget_s: float) -> list[Begun | Refusal | None]:
-        """Send emits of a declared event, which are for now, without waiting, where nothing has to be waited for before.
+    def begin(self, outgoing: Outgoing, event: Event, *, budget_s: float) -> Begun | None:
+        """Send an emit of a declared event, which is for now, without waiting, where nothing has to be waited for before.
 
         Returns:
-            For each emit what is under way: its ack makes a receipt (`receipt_of`), and without one `store` goes on with it;
-            or a refusal (TOO_LARGE), or None where nothing was sent.
+            What is under way: its ack makes a receipt (`receipt_of`), and without one `store` goes on with it. None where
+            nothing was sent.
+
+        Raises:
+            Refusal: TOO_LARGE; nothing was sent.
         """
+        if event.min_actors or self._find_gate(event.name) is not None:
+            return None
+        return self._publisher.begin(
+            event.name, outgoing.header, outgoing.payload, budget_s=budget_s, room=_room(event)
+        )
+
+    def begin_all(self, outgoing: Sequence[Outgoing], event: Event, *, budget_s: float) -> list[Begun | Refusal | None]:
+        """Send emits of one event as `begin` sends one, in one write; a refusal stands in the place of its emit."""
         if event.min_actors or self._find_gate(event.name) is not None:
             return [None] * len(outgoing)
         messages = [(each.header, each.payload) for each in outgoing]
-        return self._publisher.begin(event.name, messages, budget_s=budget_s, room=_room(event))
+        return self._publisher.begin_all(event.name, messages, budget_s=budget_s, room=_room(event))
 
     async def store(self, outgoing: Outgoing, *, budget_s: float, begun: Begun | None = None) -> Receipt:
         """Store an emit, for now or for later; what has become due since it was made is for now.

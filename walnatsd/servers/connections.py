@@ -14,6 +14,7 @@ from aiohttp import web
 from walnatsd.api.errors import TABLE
 from walnatsd.model.refusal import Reason, Refusal
 from walnatsd.servers.door import refused
+from walnatsd.servers.shortcut import SHORTCUT
 
 LIMITS_S = {"head": 15.0, "body": 60.0, "unread": 30.0}
 """How long a caller may take from connecting, or from the first byte of another request, to the end of its head; from there to
@@ -131,7 +132,10 @@ class Runner(web.AppRunner):
     async def _make_server(self) -> web.Server:
         plain = await super()._make_server()
         options = plain._kwargs  # noqa: SLF001 - as the application made them
-        server = Server(plain.request_handler, request_factory=plain.request_factory, **options)
+        handler: Any = plain.request_handler  # of requests as the factory makes them
+        if (shortcut := self.app.get(SHORTCUT)) is not None:
+            handler = shortcut.before(handler)
+        server = Server(handler, request_factory=plain.request_factory, **options)
         server.cut = self._cut
         return server
 

@@ -16,6 +16,7 @@ from walnatsd.api.access import Access
 from walnatsd.api.errors import TABLE, problem
 from walnatsd.config.listen import Tcp, parse_address
 from walnatsd.model.refusal import Reason, Refusal
+from walnatsd.servers.shortcut import SHORTCUT, Shortcut
 from walnatsd.servers.tokens import CHALLENGES, TOKENS, Tokens
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -30,7 +31,9 @@ def application(guard: "Guard | None", access: Access | None, **options: int) ->
         options: Of `web.Application`.
     """
     tokens = Tokens(access) if access is not None else None
-    app = web.Application(middlewares=[_door(guard, tokens)], **options)  # type: ignore[arg-type]
+    door = _door(guard, tokens)
+    app = web.Application(middlewares=[door], **options)  # type: ignore[arg-type]
+    app[SHORTCUT] = Shortcut(door)
     if tokens is not None:
         app[TOKENS] = tokens
     return app

@@ -1,7 +1,9 @@
 """The HTTP address: emitting with one call."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 
+import orjson
 from aiohttp import web
 
 from walnatsd.api.access import Access
@@ -21,6 +23,7 @@ from walnatsd.servers.openapi import serve_description
 from walnatsd.servers.operations import serve
 from walnatsd.servers.presence import while_connected
 from walnatsd.servers.scheduled import serve_scheduled
+from walnatsd.servers.shortcut import tell
 from walnatsd.servers.times import read_duration, read_instant
 from walnatsd.servers.tokens import holding
 
@@ -34,9 +37,9 @@ _WRAPPED = "walnats-header-"
 def http_app(events: Events, guard: Guard, access: Access | None, *, source: str) -> web.Application:
     """Build the application of the HTTP address; `source` is the service's name."""
 
-    async def emit(request: web.Request) -> web.Response:
+    async def emit(request: web.Request) -> web.StreamResponse:
         receipt = await events.emit(await read_emit(request))
-        return json_answer(receipt_json(receipt), status=_status(receipt))
+        return tell(request, orjson.dumps(receipt_json(receipt)), status=_status(receipt))
 
     async def call(request: web.Request) -> web.Response:
         timeout_s = _timeout_s(request)
@@ -86,9 +89,12 @@ async def read_emit(request: web.Request) -> EmitRequest:
     payload, headers = await _body(request), _message_headers(request)
     if media_type == STRUCTURED_TYPE:
         payload, content_type, headers = _unpacked(payload, headers)
+    event = request.match_info["event"]
+    if not query:
+        return EmitRequest(event, payload, content_type, uid, "", headers)
     return EmitRequest(
-        event=request.match_info["event"],
-        payload=payload,
+        event,
+        payload,
         content_type=content_type,
         uid=uid,
         trace_id=query.get("trace_id", ""),
@@ -150,9 +156,12 @@ def _batch_item(event: str, item: object, trace: Mapping[str, str]) -> EmitReque
 
 
 async def _body(request: web.Request) -> bytes:
-    if (request.content_length or 0) > MAX_BODY_BYTES:
-        raise _too_large()
+    content = request.content
     try:
+        if content.is_eof():  # all of it has come with the head, so it is small
+            return content.read_nowait()
+        if (request.content_length or 0) > MAX_BODY_BYTES:
+            raise _too_large()
         return await request.read()
     except web.HTTPRequestEntityTooLarge:
         raise _too_large() from None
@@ -185,7 +194,7 @@ def _once(request: web.Request, name: str) -> str:
 def _message_headers(request: web.Request) -> dict[str, str]:
     """Pick the headers that are the message's: ce-*, trace context, and what is wrapped in walnats-header-*."""
     picked = {}
-    for name in request.headers:
+    for name in filter(_may_be_messages, request.headers):
         lower = name.lower()
         if lower in _LISTS:
             picked[lower] = ",".join(request.headers.getall(name))
@@ -197,6 +206,13 @@ def _message_headers(request: web.Request) -> dict[str, str]:
                 raise Refusal(Reason.INVALID_HEADER, f"the header {inner} stands twice, once in {_WRAPPED}*")
             picked[inner] = _once(request, name)
     return picked
+
+
+@lru_cache(maxsize=256)  # the same few with every request; a caller may make long ones up
+def _may_be_messages(name: str) -> bool:
+    """Whether a header is the message's, wrapped or not."""
+    lower = name.lower()
+    return lower in _LISTS or _is_own(lower) or lower.startswith(_WRAPPED)
 
 
 def _is_own(lower: str) -> bool:

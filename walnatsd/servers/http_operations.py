@@ -96,6 +96,7 @@ EMIT = Operation(
         202: Answer("It will be stored: it is scheduled, or on local disk while NATS is away.", schema=_RECEIPT),
     },
     reasons=_EMIT_REASONS,
+    is_frequent=True,
 )
 EMIT_BATCH = Operation(
     name="emit-batch",

@@ -3,7 +3,7 @@
 `serve` is the only way to add a path, so nothing is served that `/openapi.json` does not describe.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from walnatsd.model.names import MAX_NAME_LENGTH, ActorName, EventName
 from walnatsd.model.number import read_number
 from walnatsd.model.refusal import Reason, Refusal
 from walnatsd.model.units import PositiveDuration
+from walnatsd.servers.shortcut import SHORTCUT, Handler
 from walnatsd.servers.tokens import TOKENS
 
 Schema = Mapping[str, Any]
@@ -22,7 +23,6 @@ Schema = Mapping[str, Any]
 EVENT_NAME: Schema = TypeAdapter(EventName).json_schema() | {"maxLength": MAX_NAME_LENGTH}
 ACTOR_NAME: Schema = TypeAdapter(ActorName).json_schema() | {"maxLength": MAX_NAME_LENGTH}
 DURATION: Schema = TypeAdapter(PositiveDuration).json_schema()
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _PLACE = "{%s}"
 _SEGMENT = "{%s:[^/]+}"  # whatever stands there; what is no name is refused in words, and not as an unknown path
@@ -80,6 +80,8 @@ class Operation:
     reasons: tuple[Reason, ...] = ()
     """Why it can be refused, besides what every call can be refused for."""
     description: str = ""
+    is_frequent: bool = False
+    """Many callers call it all the time, so it is found without a search."""
     for_probes: bool = False
     """HEAD is answered too, and parameters that nobody knows are passed over, for probes come with some of their own."""
 
@@ -90,6 +92,8 @@ class Operation:
             Refusal: INVALID_REQUEST.
         """
         query = request.query
+        if not query:
+            return
         known = {parameter.name for parameter in self.parameters if parameter.where == "query"}
         if not self.for_probes and (unknown := set(query) - known):
             there_are = f"there are {', '.join(sorted(known))}" if known else "there are none"
@@ -133,6 +137,8 @@ def serve(app: web.Application, operation: Operation, handler: Handler) -> None:
     if (tokens := app.get(TOKENS)) is not None:
         for route in routes:
             tokens.note(route, operation.name)
+    if operation.is_frequent:
+        app[SHORTCUT].note(routes[0])
     app.setdefault(OPERATIONS, []).append(operation)
 
 

@@ -35,6 +35,11 @@ class Shortcut:
         """Note a route that is asked for all the time."""
         self._routes.add(route)
 
+    @property
+    def remembered(self) -> int:
+        """How many paths are known."""
+        return len(self._known)
+
     def before(self, search: Handler) -> Handler:
         """Give what handles a request by a route that is remembered, else by `search`, which is the application's way."""
 
