@@ -425,6 +425,16 @@ async def test_who_began_a_trace_decides_whether_it_is_kept_and_the_ratio_decide
     }
 
 
+async def test_the_context_of_a_trace_that_is_not_kept_goes_on_as_it_came(nats, receiver, otlp) -> None:
+    context = {"traceparent": f"00-{'a' * 32}-{'b' * 16}-00", "tracestate": "vendor=x"}
+    async with running(config(nats.url, otlp, receiver)) as sidecar:
+        await sidecar.emit("counts", "1", headers=context)
+        await sidecar.try_emit("counts", "2", headers=context, delay="1s")
+        received = await receiver.wait_for(2)
+    assert [{name: each.headers[name] for name in context} for each in received] == [context, context]
+    assert not otlp.spans
+
+
 async def test_of_the_traces_begun_here_about_the_ratio_is_kept(nats, receiver, otlp) -> None:
     text = config(nats.url, otlp, receiver, parts={"otel": {"endpoint": otlp.url, "sample_ratio": 0.5}})
     async with running(text) as sidecar:

@@ -109,7 +109,7 @@ class Handling:
         number, trace = self.attempts.number(delivery), None
         if (tracing := self._sidecar.tracing) is not None:
             trace = tracing.deliver(self._actor, message, number)
-            message = trace.continued(message)
+            message = trace.continued(message) if trace is not None else message
         if (reports := self._sidecar.reports) is not None:
             reports.started(self._actor)
         began, started, era = time.time(), time.perf_counter(), self._gate.start()

@@ -9,8 +9,11 @@ BAGGAGE = "baggage"
 NAMES = frozenset({TRACEPARENT, TRACESTATE, BAGGAGE})
 
 _TRACEPARENT = re.compile(
-    r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?"
+    r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?"
 )  # Trace Context, section 3.2
+_SAMPLED = 1
+_NO_TRACE, _NO_SPAN = "0" * 32, "0" * 16
+"""Ids that are none."""
 
 
 def header_of(header: Mapping[str, str], name: str) -> str | None:
@@ -30,3 +33,9 @@ def trace_of(header: Mapping[str, str]) -> str | None:
     """Give the id of the trace that a message belongs to, 32 hex digits; None where it says of none."""
     ids = ids_of(header)
     return ids[0] if ids is not None else None
+
+
+def is_left_out(header: Mapping[str, str]) -> bool:
+    """Whether a message belongs to a trace that nobody keeps: who began it decided so, and its flags say it."""
+    found = _TRACEPARENT.fullmatch(header_of(header, TRACEPARENT) or "")
+    return found is not None and not int(found[3], 16) & _SAMPLED and found[1] != _NO_TRACE and found[2] != _NO_SPAN

@@ -18,7 +18,7 @@ from walnatsd.model.headers import TRACE_ID
 from walnatsd.model.message import Message
 from walnatsd.model.outcome import Outcome, Verdict
 from walnatsd.model.retry import Decision
-from walnatsd.model.trace_context import TRACEPARENT, TRACESTATE, header_of
+from walnatsd.model.trace_context import TRACEPARENT, TRACESTATE, header_of, is_left_out
 from walnatsd.observe.span_facts import (
     Facts,
     attributes,
@@ -41,15 +41,22 @@ _propagator = TraceContextTextMapPropagator()
 
 
 class Tracing:
-    """Makes spans. Those who are traced ask for one, tell it what became of them, and know nothing else of it."""
+    """Makes spans. Those who are traced ask for one, tell it what became of them, and know nothing else of it.
+
+    Where the trace that they belong to is not kept, there is none for them, and the context goes on as it came: that costs
+    next to nothing. Where a trace begins here and is not kept, there is one that records nothing, for its context tells the
+    others so.
+    """
 
     def __init__(self, tracer: trace.Tracer) -> None:
         self._tracer = tracer
 
     # ---- emitting
 
-    def request(self, event: str, header: Mapping[str, str], trace_id: str) -> "RequestTrace":
+    def request(self, event: str, header: Mapping[str, str], trace_id: str) -> "RequestTrace | None":
         """Begin the span of a request: an emit, and the wait for its answer."""
+        if is_left_out(header):
+            return None
         span = self._tracer.start_span(
             f"request {event}",
             _parent(header, trace_id),
@@ -60,7 +67,7 @@ class Tracing:
 
     def emit(
         self, event: str, header: Mapping[str, str], trace_id: str, within: "RequestTrace | None" = None
-    ) -> "EmitTrace":
+    ) -> "EmitTrace | None":
         """Begin the span of an emit, a part of the request where there is one, else of what the emitter says.
 
         Args:
@@ -69,19 +76,23 @@ class Tracing:
             trace_id: As the emitter gave it; empty where it gave none.
             within: The request that it is made for.
         """
+        if is_left_out(header):
+            return None
         parent = trace.set_span_in_context(within.span, Context()) if within is not None else _parent(header, trace_id)
         span = self._tracer.start_span(
             f"emit {event}", parent, SpanKind.PRODUCER, attributes("emit", "create", event) | conversation(trace_id)
         )
         return EmitTrace(self._tracer, event, span)
 
-    def publish(self, event: str, header: Mapping[str, str]) -> "PublishTrace":
+    def publish(self, event: str, header: Mapping[str, str]) -> "PublishTrace | None":
         """Begin the span of a message that is stored now and was emitted before; ticks of clocks were not.
 
         Args:
             event: Its name.
             header: As it is stored.
         """
+        if is_left_out(header):
+            return None
         created = trace.get_current_span(_parent(header)).get_span_context()
         span = self._tracer.start_span(
             f"publish {event}",
@@ -98,7 +109,7 @@ class Tracing:
 
     # ---- dispatching
 
-    def deliver(self, actor: Actor, message: Message, number: int) -> "DeliveryTrace":
+    def deliver(self, actor: Actor, message: Message, number: int) -> "DeliveryTrace | None":
         """Begin the spans of a delivery and of its attempt, in the trace of the message.
 
         Args:
@@ -106,6 +117,8 @@ class Tracing:
             message: The message.
             number: Which attempt it is, from 1.
         """
+        if is_left_out(message.headers):
+            return None
         parent = _parent(message.headers)
         created = trace.get_current_span(parent).get_span_context()
         span = self._tracer.start_span(
@@ -134,6 +147,8 @@ class Tracing:
     def give_up(self, actor: Actor, message: Message, reason: str) -> None:
         """Record a delivery that became a dead letter without an attempt."""
         delivery = self.deliver(actor, message, 0)
+        if delivery is None:
+            return
         delivery.attempt.end()
         _fail(delivery.span, "dead-letter", reason)
         delivery.span.end()
@@ -237,10 +252,13 @@ class DeliveryTrace:
         self._tracer = tracer
         self._actor = actor
         self.span = span
+        self._settled_from = 0
+        if not span.is_recording():  # nor would anything within it be
+            self.attempt = span
+            return
         self._context = trace.set_span_in_context(span, Context())
         name, attributes = of_attempt(actor.event, actor.name, actor.url)
         self.attempt = tracer.start_span(name, self._context, SpanKind.CLIENT, attributes)
-        self._settled_from = 0
 
     @property
     def id(self) -> str | None:
@@ -302,6 +320,8 @@ class DeliveryTrace:
 
     def cancelled(self) -> None:
         """End all of it: the stop could not wait, and the message was handed back."""
+        if not self.span.is_recording():
+            return
         for span in (self.attempt, self.span):
             span.set_attribute("walnatsd.outcome", "cancelled")
             _fail(span, "cancelled", "the daemon stopped before there was an answer; the message was handed back")
