@@ -73,6 +73,13 @@ async def test_a_head_without_end_is_no_http(nats) -> None:
     assert (await outcome_of(nats, flood))[0] == "unavailable"
 
 
+async def test_bytes_behind_an_answer_are_not_told_by_the_kilobyte(nats, capsys) -> None:
+    head = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+    await outcome_of(nats, answer(head + b"x" * 70_000))
+    told = [line for line in capsys.readouterr().out.splitlines() if "attempt" in line]
+    assert all(len(line) < 2_000 for line in told), max(map(len, told))
+
+
 async def test_a_success_whose_body_drips_is_a_success_within_job_timeout(nats) -> None:
     async def drip(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n")

@@ -17,7 +17,7 @@ from walnatsd.model.outcome import Outcome, Response, Verdict
 from walnatsd.model.reply import reply_subject
 from walnatsd.model.signing import signing_key
 from walnatsd.payload.structured import batch
-from walnatsd.webhook.answers import judge
+from walnatsd.webhook.answers import SAID_LENGTH, judge
 from walnatsd.webhook.batch import batch_headers, read_results
 from walnatsd.webhook.errors import BrokenError, HttpError, NotConnectedError, NotHttpError
 from walnatsd.webhook.http_client import HttpClient, HttpUrl, parsed
@@ -179,4 +179,5 @@ def _one_line(body: bytes) -> str:
 
 
 def _words(error: Exception) -> str:
-    return re.sub(r"\s+", " ", str(error)).strip() or type(error).__name__
+    """Say what an error says, briefly: some repeat all that came."""
+    return re.sub(r"\s+", " ", str(error)[:SHOWN_BYTES]).strip()[:SAID_LENGTH] or type(error).__name__
