@@ -180,6 +180,10 @@ class Ledger:
         """Every try that failed as its emitter saw it: uid and why."""
         return ((uid, why) for uid, emission in self._emissions.items() for why in emission.refusals)
 
+    def wanted_by(self, *actors: str) -> int:
+        """The same of these actors alone."""
+        return sum(actor in actors for _, actor in self._wanting)
+
     def findings(self) -> Findings:
         """Go through every message."""
         again, forgotten = self._seen_after_ack()

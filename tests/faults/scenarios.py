@@ -1,6 +1,7 @@
 """All scenarios, in the order of docs/reliability.md. A new one is a module with `SCENARIOS`, named here."""
 
 from faults import (
+    bad_receivers,
     bad_ways,
     cluster_faults,
     credentials,
@@ -18,6 +19,7 @@ ALL: list[Scenario] = [
     *nats_outages.SCENARIOS,
     *bad_ways.SCENARIOS,
     *cluster_faults.SCENARIOS,
+    *bad_receivers.SCENARIOS,
     *full_disks.SCENARIOS,
     *credentials.SCENARIOS,
     *meddling.SCENARIOS,

@@ -7,10 +7,11 @@ import random
 import signal
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from nats.errors import Error
@@ -32,6 +33,7 @@ JOBS = 16
 IN_FLIGHT = JOBS * sum(len(names) for names in ACTORS.values())
 """What one sidecar may have in its hands, and so what its death may repeat."""
 ACK_WAIT_S = 5
+NO_OPTIONS: Mapping[str, dict[str, Any]] = MappingProxyType({})
 FORGOTTEN_S = 1.0
 """A nats-server writes down what is acknowledged some 100 ms later; the rest is for a slow machine."""
 SLOW_S = 0.1
@@ -58,9 +60,9 @@ class Sidecar(Process):
     """A walnatsd process on Unix sockets of its own, so that it comes back to the same addresses."""
 
     def __init__(
-        self, name: str, folder: Path, sockets: Path, ledger: Ledger, servers: Sequence[str], text: str
+        self, name: str, folder: Path, sockets: Path, ledger: Ledger, servers: Sequence[str], text: str, prelude: str
     ) -> None:
-        super().__init__(folder / name, text)
+        super().__init__(folder / name, text, prelude=prelude)
         self.name = name
         self.servers = servers
         self.grpc_socket = str(sockets / f"{name}.grpc")
@@ -128,11 +130,15 @@ class Stage:
         way.records = False
         return way
 
-    async def start_sidecar(self, *servers: str, **parts: Any) -> Sidecar:
+    async def start_sidecar(
+        self, *servers: str, actors: Mapping[str, dict[str, Any]] = NO_OPTIONS, prelude: str = "", **parts: Any
+    ) -> Sidecar:
         """A sidecar that declares everything, its doors open for the load.
 
         Args:
             servers: NATS URLs.
+            actors: Options of actors that differ, by name.
+            prelude: Python that runs in it first.
             parts: Parts of the config that differ from what all scenarios have.
         """
         name = f"sidecar-{len(self.sidecars) + 1}"
@@ -148,12 +154,13 @@ class Stage:
             "log": {"level": "debug", "format": "json"},
             "events": [{"name": event, "replicas": replicas} for event in ACTORS],
             "actors": [
-                actor | {"name": name, "event": event, "url": self.receivers.url(name)}
+                actor | {"name": name, "event": event, "url": self.receivers.url(name)} | actors.get(name, {})
                 for event, names in ACTORS.items()
                 for name in names
             ],
         }
-        sidecar = Sidecar(name, self.folder, self._sockets, self.ledger, servers, config_text("", **(config | parts)))
+        text = config_text("", **(config | parts))
+        sidecar = Sidecar(name, self.folder, self._sockets, self.ledger, servers, text, prelude)
         self.sidecars.append(sidecar)
         self.resources.push_async_callback(_make_end, sidecar)
         await sidecar.start()

@@ -23,6 +23,12 @@ class Pair:
         """Write them as options of the config."""
         return {"cert_file": self.cert, "key_file": self.key} | others
 
+    def server(self) -> ssl.SSLContext:
+        """Make what a server goes by that shows this."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.cert, self.key)
+        return context
+
     def replace(self, issued: trustme.LeafCert) -> None:
         """Put another certificate and key there."""
         self.replace_key(issued)
