@@ -1,6 +1,7 @@
 """What is wrong with a config file: all of it at once, each with its place, its value and what to do about it."""
 
 import pytest
+import yaml
 
 from walnatsd.config.load import load, load_text
 from walnatsd.config.problems import ConfigError, render
@@ -95,6 +96,14 @@ def test_the_error_names_the_file_and_stands_on_one_line_per_problem() -> None:
         "  max_jobs: should be greater than 0; this is 0 (line 1)",
         "  log.level: should be 'debug', 'info', 'warning' or 'error'; this is 'loud' (line 2)",
     ]
+
+
+@pytest.mark.parametrize(("key", "shown"), [("a\nb", r"'a\nb'"), ("", "''"), (" ", "' '"), ("\x1b[2J", r"'\x1b[2J'")])
+def test_a_key_that_breaks_the_line_or_can_not_be_seen_is_told_as_it_was_written(key, shown) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_text(yaml.safe_dump({"nats": {key: 1}}), file=None, environ={})
+    [problem] = map(str, caught.value.problems)
+    assert problem.startswith(f"nats.{shown}: unknown key")
 
 
 @pytest.mark.parametrize(

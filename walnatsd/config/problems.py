@@ -95,10 +95,14 @@ def _upwards(location: Location) -> Iterator[Location]:
 
 
 def render(location: Location) -> str:
-    """Write a location as `actors[2].retry.delays[0]`."""
+    """Write a location as `actors[2].retry.delays[0]`. A key that could not be seen, or breaks the line, stands as Python has it."""
     text = ""
     for part in location:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            key = part if part.strip() and part.isprintable() else repr(part)
+            text += f".{key}" if text else key
     return text
 
 
