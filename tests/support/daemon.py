@@ -116,14 +116,14 @@ class Process:
             stderr=asyncio.subprocess.PIPE, cwd=self.folder, env=os.environ | {"PYTHONWARNINGS": "default"},
         )  # fmt: skip
         self._reader = asyncio.create_task(self._read())
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await self._listening.wait()
         if self.sidecar is None:
             raise AssertionError(f"the daemon ended with {await self._process.wait()}: {self.lines}")
         if ready:
             from support.waiting import until
 
-            await until(self.sidecar.is_ready, timeout_s=20)
+            await until(self.sidecar.is_ready, timeout_s=60)
         return self.sidecar
 
     @property
