@@ -7,6 +7,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 from playwright.async_api import expect
+from yarl import URL
 
 from support.access import bearer, guarded_text, token_of
 from support.browser import browser
@@ -106,6 +107,17 @@ async def test_a_login_leads_nowhere_but_to_the_dashboard(guarded, to) -> None:
     text, file = guarded
     async with running(text, file=file) as sidecar, browsing(sidecar) as session:
         assert (await log_in(session, token_of("admin"), to))[:2] == (303, "/dashboard/")
+
+
+async def test_a_login_leads_to_what_was_looked_for(guarded) -> None:
+    text, file = guarded
+    async with running(text, file=file) as sidecar, browsing(sidecar) as session:
+        async with session.get(URL("?find=two+words%2F%26&actors=x", encoded=True), allow_redirects=False) as response:
+            to = URL(response.headers["Location"]).query["to"]
+        assert (await log_in(session, token_of("admin"), to))[:2] == (
+            303,
+            "/dashboard/?find=two+words%2F%26&actors=x",
+        )
 
 
 async def test_a_line_break_in_where_to_go_makes_no_header(guarded) -> None:

@@ -178,7 +178,7 @@ class _Dashboard:
     async def log_in(self, request: web.Request) -> web.Response:
         fields = await self._forms.read(request)
         to = fields.get("to", [""])[0]
-        path = quote(to, safe="/?=&%") if to.startswith(f"{ROOT}/") else f"{ROOT}/"
+        path = quote(to, safe="/?=&%+") if to.startswith(f"{ROOT}/") else f"{ROOT}/"
         answer = web.Response(status=303, headers={"Location": path})
         try:
             self._sessions.begin(request, answer, fields.get("token", [""])[0])
