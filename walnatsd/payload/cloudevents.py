@@ -47,20 +47,25 @@ def attributes(message: Message, *, source: str) -> dict[str, str]:
 
 def required(message: Message, *, source: str) -> dict[str, str]:
     """Give what stands for the CloudEvents headers that every event has, where the emitter gave none."""
-    identity = message.identity
     return {
-        "ce-id": identity if _PLAIN_ID.fullmatch(identity) else quote(identity, safe=_PLAIN),
-        "ce-source": _quoted(source),
+        "ce-id": id_of(message),
+        "ce-source": source_of(source),
         "ce-type": message.event,
         "ce-specversion": "1.0",
         "ce-time": rfc3339(message.stored_at),
     }
 
 
+def id_of(message: Message) -> str:
+    """Give `ce-id` where the emitter gave none."""
+    identity = message.identity
+    return identity if _PLAIN_ID.fullmatch(identity) else quote(identity, safe=_PLAIN)
+
+
 @lru_cache(maxsize=16)
-def _quoted(source: str) -> str:
-    """Write the service's name, which is the same for all messages."""
-    return quote(source, safe=_PLAIN)
+def source_of(service: str) -> str:
+    """Give `ce-source` where the emitter gave none: the service's name, which is the same for all messages."""
+    return quote(service, safe=_PLAIN)
 
 
 def is_structured(content_type: str) -> bool:
@@ -98,6 +103,8 @@ def encode_given(value: str) -> str:
 
 def in_ascii(value: str) -> str:
     """Percent-encode what a header that is no attribute can't carry; what is encoded stays."""
+    if value.isascii() and value.isprintable():
+        return value
     return value if _SENDABLE.fullmatch(value) else quote(value, safe=_VISIBLE + "\t")
 
 

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import email.utils
+from functools import lru_cache
 
 from walnatsd.model.outcome import Outcome, Verdict
 
@@ -23,6 +24,18 @@ def judge(status: int, retry_after: str | None, body: str, *, now: float) -> Out
         body: The beginning of the answer's body, for people.
         now: Seconds since the epoch, for a `Retry-After` that is a date.
     """
+    if not body and retry_after is None:
+        return _judge_bare(status)
+    return _judge(status, retry_after, body, now)
+
+
+@lru_cache(maxsize=1000)
+def _judge_bare(status: int) -> Outcome:
+    """Judge what most answers are: a status and nothing else."""
+    return _judge(status, None, "", 0.0)
+
+
+def _judge(status: int, retry_after: str | None, body: str, now: float) -> Outcome:
     said = f"{status}: {body[:SAID_LENGTH]}" if body else f"the actor answered {status}"
     if 200 <= status < 300:
         return Outcome(Verdict.ACKNOWLEDGED, said, status, answer=body)

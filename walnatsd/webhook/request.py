@@ -9,7 +9,8 @@ from walnatsd.model.message import Message
 from walnatsd.payload import cloudevents
 from walnatsd.webhook.http_client import USER_AGENT, HttpUrl
 
-_ALWAYS = {"accept": "*/*", "user-agent": USER_AGENT}
+DEFAULTS = {"accept": "*/*", "user-agent": USER_AGENT}
+"""Where neither message nor actor say something else."""
 
 
 def delivery_headers(
@@ -69,7 +70,7 @@ def request_head(method: str, url: HttpUrl, headers: Mapping[str, str], length: 
         ValueError: A header would be read as more than one.
     """
     fields = [f"{method} {url.target} HTTP/1.1", f"host: {url.authority}"]
-    fields += [f"{name}: {value}" for name, value in {**_ALWAYS, **headers}.items()]
+    fields += [f"{name}: {value}" for name, value in {**DEFAULTS, **headers}.items()]
     if length is not None:
         fields.append(f"content-length: {length}")
     head = "\r\n".join(fields) + "\r\n\r\n"

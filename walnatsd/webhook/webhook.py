@@ -18,12 +18,12 @@ from walnatsd.model.reply import reply_subject
 from walnatsd.model.signing import signing_key
 from walnatsd.payload.structured import batch
 from walnatsd.webhook.answers import SAID_LENGTH, judge
-from walnatsd.webhook.batch import batch_headers, read_results
+from walnatsd.webhook.batch import read_results
+from walnatsd.webhook.dialer import Origin
 from walnatsd.webhook.errors import BrokenError, HttpError, NotConnectedError, NotHttpError
-from walnatsd.webhook.http_client import HttpClient, HttpUrl, parsed
+from walnatsd.webhook.heads import Heads
+from walnatsd.webhook.http_client import HttpClient, parsed
 from walnatsd.webhook.http_connection import Answer
-from walnatsd.webhook.request import delivery_headers, request_head
-from walnatsd.webhook.signature import signature_headers
 
 CONNECT_TIMEOUT_S = 10.0
 CONNECT_SHARE = 0.9
@@ -93,9 +93,13 @@ class Webhook:
         self._client = client
         self._actor = actor
         self._calling = calling
-        self._url = _parsed(calling.url)
         # below job_timeout, so that an actor that is not there is told from a slow one
         self._connect_s = min(CONNECT_TIMEOUT_S, actor.job_timeout * CONNECT_SHARE)
+        self._problem = ""
+        try:
+            self._origin, self._heads = _prepared(actor, calling)
+        except ValueError as error:  # the outcome of every attempt
+            self._problem = str(error)
 
     def credit(self) -> int:
         """Any number of requests: the window bounds them."""
@@ -103,12 +107,12 @@ class Webhook:
 
     async def attempt(self, message: Message, attempt: int) -> Outcome:
         """Call the actor once. Never raises but when cancelled: whatever happens is an outcome."""
-        headers = delivery_headers(
-            message, self._actor, attempt=attempt, source=self._calling.source, configured=self._calling.headers
-        )
+        if self._problem:
+            return self._unsendable(self._problem)
+        head = self._heads.of(message, attempt)
         if not self._actor.responds or reply_subject(message.headers) is None:
-            return (await self._post(headers, message.payload, READ_LIMIT_BYTES))[0]
-        outcome, answer = await self._post(headers, message.payload, RESPONSE_LIMIT_BYTES)
+            return (await self._post(head, message.payload, READ_LIMIT_BYTES))[0]
+        outcome, answer = await self._post(head, message.payload, RESPONSE_LIMIT_BYTES)
         if answer is None or outcome.verdict is not Verdict.ACKNOWLEDGED:
             return outcome
         if not answer.complete:
@@ -120,34 +124,33 @@ class Webhook:
         self, items: Sequence[tuple[Message, int]], trace: Mapping[str, str]
     ) -> Outcome | list[Outcome]:
         """Call the actor once with many messages; `trace` is the request's. Never raises but when cancelled."""
+        if self._problem:
+            return self._unsendable(self._problem)
         messages = [message for message, _ in items]
-        headers = {**trace} | batch_headers(messages, actor=self._actor.name, configured=self._calling.headers)
-        outcome, answer = await self._post(headers, batch(items, source=self._calling.source), RESULTS_LIMIT_BYTES)
+        body = batch(items, source=self._calling.source)
+        head = self._heads.of_batch(messages, body, trace)
+        outcome, answer = await self._post(head, body, RESULTS_LIMIT_BYTES)
         if answer is None or outcome.verdict is not Verdict.ACKNOWLEDGED:
             return outcome
         body = self._calling.hide(answer.body)
         return read_results(outcome, answer.content_type, body, messages, complete=answer.complete)
 
-    async def _post(self, headers: dict[str, str], payload: bytes, limit: int) -> tuple[Outcome, Answer | None]:
+    async def _post(self, head: bytes, body: bytes, limit: int) -> tuple[Outcome, Answer | None]:
         """Make one request; the answer's body is read up to the limit."""
-        calling, url = self._calling, self._url
-        if isinstance(url, str):
-            return Outcome(Verdict.UNAVAILABLE, f"the URL can't be called: {url}"), None
-        if calling.signing_keys:
-            headers |= signature_headers(calling.signing_keys, headers["webhook-id"], payload, now=time.time())
+        calling = self._calling
         try:
             answer = await self._client.request(
-                url.origin,
+                self._origin,
                 None if calling.tls is None else calling.tls.context,
-                request_head("POST", url, headers, len(payload)),
-                payload,
+                head,
+                body,
                 connect_s=self._connect_s,
                 timeout_s=self._actor.job_timeout,
                 limit=limit,
             )
         except (HttpError, TimeoutError, ValueError) as error:
             return self._failure(error), None
-        shown = _one_line(calling.hide(answer.body))
+        shown = _one_line(calling.hide(answer.body)) if answer.body else ""
         return judge(answer.status, answer.retry_after, shown, now=time.time()), answer
 
     def _failure(self, error: Exception) -> Outcome:
@@ -162,20 +165,27 @@ class Webhook:
             case TimeoutError():
                 late = f"no answer within job_timeout ({self._actor.job_timeout:g} s)"
                 return Outcome(Verdict.FAILED, late, overloaded=True)
-        return Outcome(Verdict.UNAVAILABLE, f"the request can't be made: {_words(error)}")
+        return self._unsendable(_words(error))
+
+    @staticmethod
+    def _unsendable(why: str) -> Outcome:
+        return Outcome(Verdict.UNAVAILABLE, f"the request can't be made: {why}")
 
 
-def _parsed(url: str) -> HttpUrl | str:
-    """Read a URL once instead of for every attempt. Why one can't be called is the outcome of attempts."""
-    try:
-        return parsed(url)
-    except ValueError as error:
-        return str(error)
+def _prepared(actor: Actor, calling: Calling) -> tuple[Origin, Heads]:
+    """Read the URL and write what is the same in all requests, once instead of for every attempt.
+
+    Raises:
+        ValueError: No request can be made, in words.
+    """
+    url = parsed(calling.url)
+    heads = Heads(url, actor, source=calling.source, configured=calling.headers, signing_keys=calling.signing_keys)
+    return url.origin, heads
 
 
 def _one_line(body: bytes) -> str:
     """Give the beginning of an answer for people."""
-    return re.sub(r"\s+", " ", body[:SHOWN_BYTES].decode("utf-8", "replace")).strip() if body else ""
+    return re.sub(r"\s+", " ", body[:SHOWN_BYTES].decode("utf-8", "replace")).strip()
 
 
 def _words(error: Exception) -> str:
