@@ -12,8 +12,10 @@ from walnatsd.webhook.http_client import HttpUrl
 from walnatsd.webhook.request import DEFAULTS, delivery_headers, request_head, webhook_id
 from walnatsd.webhook.signature import signature_headers
 
-_FILLED_IN = frozenset({"content-type", "ce-id", "ce-time"})
-"""What the form has a place for, besides what nobody but us can set."""
+_ATTRIBUTES = frozenset({"ce-id", "ce-source", "ce-type", "ce-specversion", "ce-time"})
+"""What every event has, of the emitter's or of our making."""
+_TYPES = frozenset({"content-type", "ce-datacontenttype"})
+"""What says the media type."""
 
 
 class Heads:
@@ -43,18 +45,13 @@ class Heads:
         self._source = source
         self._configured = {name.lower(): value for name, value in configured.items()}
         self._signing_keys = signing_keys
-        fixed = {
-            **DEFAULTS,
-            "ce-source": cloudevents.source_of(source),
-            "ce-type": actor.event,
-            "ce-specversion": "1.0",
-            "walnats-event": actor.event,
-            "walnats-actor": actor.name,
-            **self._configured,
-        }
+        fixed = {**DEFAULTS, "walnats-event": actor.event, "walnats-actor": actor.name, **self._configured}
         self._form = request_head("POST", url, fixed).decode()[:-2]
-        self._has_form = not _FILLED_IN & self._configured.keys()
-        self._taken = _FILLED_IN | fixed.keys() | {"ce-datacontenttype"}
+        self._attributes = (
+            f"ce-source: {cloudevents.source_of(source)}\r\nce-type: {actor.event}\r\nce-specversion: 1.0\r\n"
+        )
+        self._has_form = (_ATTRIBUTES | _TYPES).isdisjoint(self._configured)
+        self._taken = frozenset(fixed)
 
     def of(self, message: Message, attempt: int) -> bytes:
         """Write the head of one attempt, from 1, at one message."""
@@ -63,9 +60,15 @@ class Heads:
         if own is None or message.event != self._actor.event or cloudevents.is_structured(media_type):
             return self._put_together(message, attempt)
         id_ = webhook_id(message, self._actor.name)
+        if _ATTRIBUTES.isdisjoint(own):
+            attributes = (
+                f"{self._attributes}ce-id: {cloudevents.id_of(message)}\r\n"
+                f"ce-time: {cloudevents.rfc3339(message.stored_at)}\r\n"
+            )
+        else:
+            attributes, own = "", cloudevents.required(message, source=self._source) | own
         text = (
-            f"{self._form}content-type: {cloudevents.in_ascii(media_type)}\r\n"
-            f"ce-id: {cloudevents.id_of(message)}\r\nce-time: {cloudevents.rfc3339(message.stored_at)}\r\n"
+            f"{self._form}{attributes}content-type: {cloudevents.in_ascii(media_type)}\r\n"
             f"webhook-id: {id_}\r\nwalnats-sequence: {message.sequence}\r\nwalnats-attempt: {attempt}\r\n"
         )
         if message.replay:
@@ -93,7 +96,7 @@ class Heads:
         own = {}
         for name, value in message.headers.items():
             lower = deliverable(name)
-            if lower is None or lower == "content-type":
+            if lower is None or lower in _TYPES:
                 continue
             if lower in self._taken:
                 return None
