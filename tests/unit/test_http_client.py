@@ -123,7 +123,7 @@ async def client() -> AsyncIterator[HttpClient]:
 
 
 async def ask(client: HttpClient, server: Server, body: bytes = b"body", **options: Any) -> Answer:
-    given = {"tls": None, "connect_s": 5.0, "timeout_s": 10.0, "limit": LIMIT} | options
+    given = {"tls": None, "connect_s": 30.0, "timeout_s": 60.0, "limit": LIMIT} | options
     head = HEAD.replace(b": 4", b": %d" % len(body))
     return await client.request(given.pop("origin", server.origin), given.pop("tls"), head, body, **given)
 
@@ -433,7 +433,8 @@ async def test_a_handshake_that_takes_too_long_is_no_connection(client) -> None:
 
 async def test_what_speaks_no_tls_is_no_connection(client) -> None:
     async def handle(caller: Caller) -> None:
-        await caller.flood(b"SSH-2.0-OpenSSH_9.2\r\n")
+        await caller.say(b"SSH-2.0-OpenSSH_9.2\r\n")
+        await caller.gone()
 
     async with serving(handle) as server:
         with pytest.raises(NotConnectedError, match="SSL"):
