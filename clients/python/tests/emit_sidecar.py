@@ -122,11 +122,14 @@ class Gate:
         return await self._sidecar.store(request, context)
 
 
-async def emit_together(conn: walnatsd.Connection, *numbers: int) -> list[walnatsd.Receipt | BaseException]:
+async def emit_together(
+    conn: walnatsd.Connection,
+    *numbers: int,
+    timeout: float = 15.0,  # noqa: ASYNC109 - of each emit
+) -> list[walnatsd.Receipt | BaseException]:
     """Emit counts at the same time."""
-    return await asyncio.gather(
-        *(conn.emit(COUNT, number, uid=f"uid-{number}") for number in numbers), return_exceptions=True
-    )
+    emits = (conn.emit(COUNT, number, uid=f"uid-{number}", timeout=timeout) for number in numbers)
+    return await asyncio.gather(*emits, return_exceptions=True)
 
 
 def refuse_with(reason: str, *, code: grpc.StatusCode, maybe_stored: str = "false", retry_s: int = 0) -> Emit:

@@ -13,6 +13,8 @@ from walnatsd_client._proto import events_pb2
 
 WORD = walnatsd.Event("words", str)
 BLOB = walnatsd.Event("blobs", bytes)
+PATIENT_S = 3600.0
+"""With it, all travel together that are emitted at once, however slow the machine: those whose time ends much later do not."""
 
 
 @pytest.fixture
@@ -87,7 +89,7 @@ async def test_an_event_that_waits_holds_up_neither_itself_nor_others(
 async def test_a_batch_is_never_larger_than_the_sidecar_takes(
     sidecar: Sidecar, conn: walnatsd.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await emit_together(conn, *range(2501))
+    await emit_together(conn, *range(2501), timeout=PATIENT_S)
     sizes = [len(batch) for batch in sidecar.batches]
     assert sizes[:2] == [1000, 1000]
     assert sum(sizes) == 2500  # the rest in one or in two, for two calls may be answered at once
@@ -103,10 +105,10 @@ async def test_very_many_at_once_go_batch_after_batch_and_not_all_at_once(
     sidecar: Sidecar, conn: walnatsd.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_gathering, "LONGEST_WAIT_S", 3600)
-    await emit_together(conn, *range(3))
+    await emit_together(conn, *range(3), timeout=PATIENT_S)
     sidecar.batches.clear()
     gate = Gate(sidecar, COUNT)
-    emits = asyncio.ensure_future(emit_together(conn, *range(10, 5010)))
+    emits = asyncio.ensure_future(emit_together(conn, *range(10, 5010), timeout=PATIENT_S))
     await gate.arrived.wait()
     await until(lambda: len(sidecar.batches) == _gathering.MAX_CALLS)
     await conn.emit(WORD, "that there would be more by now")
