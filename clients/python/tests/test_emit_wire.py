@@ -10,7 +10,7 @@ import walnatsd_client as walnatsd
 from walnatsd_client._emit_request import emit_request
 from walnatsd_client._proto import events_pb2
 from walnatsd_client._uid import new_uid
-from walnatsd_client._wire import emit_batch, size_in_batch
+from walnatsd_client._wire import ITEM_OVERHEAD_BYTES, emit_batch
 
 LENGTHS = (0, 1, 127, 128, 16_383, 16_384, 300_000, 3_000_000)
 BLOB = walnatsd.Event("parcels.sent", bytes)
@@ -55,7 +55,7 @@ def test_a_batch_of_written_messages_is_what_protobuf_writes() -> None:
     emits = [written(bytes(length), f"uid-{length}") for length in LENGTHS]
     expected = events_pb2.EmitBatchRequest(items=map(events_pb2.EmitRequest.FromString, emits))
     assert events_pb2.EmitBatchRequest.FromString(emit_batch(emits)) == expected
-    assert len(emit_batch(emits)) <= sum(map(size_in_batch, emits))
+    assert len(emit_batch(emits)) <= sum(len(emit) + ITEM_OVERHEAD_BYTES for emit in emits)
 
 
 def test_all_else_that_a_message_may_have_is_written_too() -> None:

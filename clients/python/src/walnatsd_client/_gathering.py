@@ -7,7 +7,7 @@ import grpc
 
 from walnatsd_client._emit_calls import EmitCalls, Response
 from walnatsd_client._errors import SIDECAR_UNAVAILABLE, UnavailableError, WalnatsdError, error_of
-from walnatsd_client._wire import size_in_batch
+from walnatsd_client._wire import ITEM_OVERHEAD_BYTES
 
 MAX_ITEMS = 1000
 MAX_BYTES = 16 << 20
@@ -205,7 +205,7 @@ class _Lane:
         most = min(MAX_ITEMS, max(MANY_ITEMS, -(-(len(gathered) + self._emits) // MAX_CALLS)))
         while gathered and len(batch) < most:
             first = gathered[0]
-            size += size_in_batch(first.wire)
+            size += len(first.wire) + ITEM_OVERHEAD_BYTES
             if batch and (size > MAX_BYTES or first.deadline > batch[0].deadline + self._spread_s):
                 break
             gathered.popleft()

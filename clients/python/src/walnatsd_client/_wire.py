@@ -9,7 +9,8 @@ _PAYLOAD = b"\x12"
 _CONTENT_TYPE = b"\x1a"
 _UID = b"\x22"
 _ITEM = b"\x0a"  # of EmitBatchRequest
-_ITEM_OVERHEAD_BYTES = 6
+ITEM_OVERHEAD_BYTES = 6
+"""What an `EmitRequest` takes in a batch beside its own bytes, at most."""
 
 
 @lru_cache(4096)  # the lengths of messages repeat
@@ -41,8 +42,3 @@ def emit_batch(emits: Iterable[bytes]) -> bytes:
     for emit in emits:
         parts += (_ITEM, _length(len(emit)), emit)
     return b"".join(parts)
-
-
-def size_in_batch(emit: bytes) -> int:
-    """Say how many bytes a written `EmitRequest` takes in a batch, at most."""
-    return len(emit) + _ITEM_OVERHEAD_BYTES
