@@ -124,25 +124,33 @@ class Delivery:
         self._reply = later._reply  # noqa: SLF001 - of the same class
         self.deliveries = later.deliveries
 
-    async def ack(self) -> None:
-        """Settle: the message is handled. Returns after the server's confirmation."""
-        await self._settle(_ACK.encode())
+    async def ack(self) -> bool:
+        """Settle: the message is handled. Returns after the server's confirmation.
+
+        Returns:
+            False where the server has forgotten that it handed the message over: it will do so again.
+        """
+        return await self._settle(_ACK.encode())
 
     @staticmethod
-    async def ack_all(deliveries: Sequence["Delivery"]) -> None:
+    async def ack_all(deliveries: Sequence["Delivery"]) -> Sequence["Delivery"]:
         """Settle some at once: they are handled. Returns after the server has confirmed each.
 
         They are said in one piece and their confirmations counted. Where one is missing, nobody knows which; then each is
         said again by itself, and it is harmless to say an ack twice.
+
+        Returns:
+            Those of which the server has forgotten that it handed them over: it will do so again.
         """
         if len(deliveries) == 1:
-            return await deliveries[0].ack()
+            return () if await deliveries[0].ack() else deliveries
         replies = [delivery._reply for delivery in deliveries]  # noqa: SLF001 - of the same class
         try:
             await deliveries[0]._connection.say_all(replies, _ACK, timeout_s=SETTLE_TIMEOUT_S)  # noqa: SLF001
         except (NotConnectedError, NoReplyError, NoRespondersError):
-            await asyncio.gather(*(delivery.ack() for delivery in deliveries))
-        return None
+            confirmed = await asyncio.gather(*(delivery.ack() for delivery in deliveries))
+            return [delivery for delivery, is_confirmed in zip(deliveries, confirmed, strict=True) if not is_confirmed]
+        return ()
 
     async def nak(self, after_s: float = 0.0) -> None:
         """Hand the message back, to be delivered again not before `after_s` seconds, or after 30 days."""
@@ -150,9 +158,13 @@ class Delivery:
         delay_ns = to_ns(min(after_s, LONGEST_NAK_S))
         await self._settle(b'-NAK {"delay": %d}' % delay_ns if delay_ns > 0 else b"-NAK")
 
-    async def term(self, reason: str) -> None:
-        """Settle: the message is given up. The reason goes into the server's advisory."""
-        await self._settle(b"+TERM " + reason.encode("ascii", "replace"))
+    async def term(self, reason: str) -> bool:
+        """Settle: the message is given up. The reason goes into the server's advisory.
+
+        Returns:
+            As `ack`.
+        """
+        return await self._settle(b"+TERM " + reason.encode("ascii", "replace"))
 
     def progress(self) -> None:
         """Tell NATS that the job is in progress; nothing is lost if that does not arrive."""
@@ -163,7 +175,7 @@ class Delivery:
         except NotConnectedError:
             return
 
-    async def _settle(self, word: bytes) -> None:
+    async def _settle(self, word: bytes) -> bool:
         pause_s = SETTLE_PAUSE_S
         while True:
             try:
@@ -171,14 +183,36 @@ class Delivery:
             except NotConnectedError:
                 await self._connection.wait_connected()
             except NoReplyError:
-                continue
+                if await self._is_forgotten():
+                    return False
             except NoRespondersError:
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, LONGEST_SETTLE_PAUSE_S)
                 if await self._is_gone():
-                    return
+                    return True
             else:
-                return
+                return True
+
+    async def _is_forgotten(self) -> bool:
+        """Tell whether the server knows nothing of the hand-over.
+
+        It writes down some 100 ms later what it handed over; if it is killed before, or a leader before the others know,
+        it begins again further back. An ack of what lies ahead of that it leaves unanswered for ever (nats-server 2.15,
+        tried), so who waits for the answer would have his hands full for ever, and never be handed the message again.
+        """
+        try:
+            info = await self._jetstream.consumer(self.key[0], self._consumer)
+        except BrokerError:
+            return False
+        if info is None or self.key[1] <= info.get("delivered", {}).get("stream_seq", 0):
+            return False
+        _log.warning(
+            "NATS has forgotten that it handed a message over, and will do so again",
+            stream=self.key[0],
+            consumer=self._consumer,
+            sequence=self.message.sequence,
+        )
+        return True
 
     async def _is_gone(self) -> bool:
         """Tell a deleted consumer from one that has no leader just now; nobody listens on either's ack subjects."""

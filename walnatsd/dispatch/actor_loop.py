@@ -26,6 +26,7 @@ from walnatsd.dispatch.target import BatchTarget, Target
 from walnatsd.model.actor import Actor
 from walnatsd.model.attempt import Attempt
 from walnatsd.model.gate_state import GateState
+from walnatsd.model.retry import Ack
 
 PROBE_INTERVAL_S = 1.0
 LONGEST_TIMER_S = 30 * 86400.0
@@ -140,9 +141,7 @@ class ActorLoop:
             receive=self._read,
             pin=self._pin,
         )
-        self._route = RoutePull(
-            actor, sidecar, capacity=self._route_capacity, receive=self._intake.receive, start=self._start
-        )
+        self._route = RoutePull(actor, sidecar, capacity=self._route_capacity, receive=self._receive, start=self._start)
 
     def _choose_intake(self, handling: Handling) -> Intake:
         actor, parts = self.actor, (self._hand, self._gate, self._equipment.screen, handling, self._sidecar.slots)
@@ -305,10 +304,17 @@ class ActorLoop:
 
     def _read(self, frame: Frame) -> None:
         sidecar = self._sidecar
-        self._intake.receive(Delivery.of_event(sidecar.connection, sidecar.jetstream, self.actor.event, frame))
+        self._receive(Delivery.of_event(sidecar.connection, sidecar.jetstream, self.actor.event, frame))
 
     def _receive(self, delivery: Delivery) -> None:
-        self._intake.receive(delivery)
+        if self._handling.attempts.is_done(delivery):
+            self._start(self._settle_again(delivery), f"{delivery.message.sequence}/again")
+        else:
+            self._intake.receive(delivery)
+
+    async def _settle_again(self, delivery: Delivery) -> None:
+        """Settle what was settled before and the server did not know of. It takes no slot, for nobody is called."""
+        await self._handling.settle(delivery, Ack())
 
     def _capacity(self) -> int:
         """What the route asks for is not asked for here too, but for one message, so that neither ever starves."""

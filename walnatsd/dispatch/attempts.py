@@ -56,6 +56,7 @@ class Attempts:
     def __init__(self) -> None:
         self._deferrals: OrderedDict[Key, int] = OrderedDict()
         self._seen: OrderedDict[Key, _Seen] = OrderedDict()
+        self._done: OrderedDict[Key, float] = OrderedDict()
         self._size = 0
 
     def number(self, delivery: Delivery) -> int:
@@ -95,6 +96,16 @@ class Attempts:
             self._deferrals.pop(delivery.key, None)
         if self._seen and (seen := self._seen.pop(delivery.origin, None)):
             self._size -= seen.size
+
+    def keep_done(self, delivery: Delivery) -> None:
+        """Take note that a message needs no more attempts, though the server will hand it over again."""
+        self._done[delivery.key] = delivery.message.stored_at
+        if len(self._done) > REMEMBERED_MESSAGES:
+            self._done.popitem(last=False)
+
+    def is_done(self, delivery: Delivery) -> bool:
+        """Tell whether a message was handed over again that needs no more attempts. Another one may have its place now."""
+        return bool(self._done) and self._done.pop(delivery.key, None) == delivery.message.stored_at
 
     def _see(self, delivery: Delivery, attempts: tuple[Attempt, ...]) -> None:
         if before := self._seen.pop(delivery.origin, None):

@@ -153,7 +153,9 @@ class Handling:
     async def acknowledge(self, handled: Sequence[Attempted]) -> None:
         """Settle deliveries whose attempts were a success, together, and observe them."""
         deliveries = [delivery for delivery, _, _ in handled]
-        await self._shielded(lambda: Delivery.ack_all(deliveries))
+        forgotten = await self._shielded(lambda: Delivery.ack_all(deliveries)) or ()
+        for delivery in forgotten:
+            self.attempts.keep_done(delivery)
         for delivery, attempt, trace in handled:
             self.attempts.forget(delivery)
             if self._actor.responds:
@@ -194,15 +196,14 @@ class Handling:
     async def _carry_out(self, delivery: Delivery, decision: Decision, attempt: Attempt | None) -> Decision:
         match decision:
             case Ack():
-                await delivery.ack()
-                self.attempts.forget(delivery)
+                self._close(delivery, confirmed=await delivery.ack())
             case Skip(why):
-                await delivery.ack()
-                self.attempts.forget(delivery)
+                self._close(delivery, confirmed=await delivery.ack())
                 self._sidecar.metrics.skipped(self._actor.event, self._actor.name, why).inc()
             case Retry(after_s, counts):
                 if after_s > PARK_OVER_S and await self._park(delivery, decision, attempt):
-                    await delivery.ack()
+                    if not await delivery.ack():
+                        self.attempts.keep_done(delivery)
                     self._take_note(delivery, attempt, counts=counts)
                     self.attempts.park(delivery)
                 else:
@@ -212,8 +213,7 @@ class Handling:
                 if not await self._bury(delivery, reason, attempt):
                     later = Retry(UNSTORED_DEAD_LETTER_PAUSE_S, counts=True)
                     return await self._carry_out(delivery, later, attempt)
-                await delivery.term(reason)
-                self.attempts.forget(delivery)
+                self._close(delivery, confirmed=await delivery.term(reason))
                 self._sidecar.metrics.dead_letters(self._actor.event, self._actor.name, cause).inc()
                 self._respond(delivery.message, reason)
             case Pause(reason):
@@ -221,6 +221,12 @@ class Handling:
                 await delivery.nak()
                 self._take_note(delivery, attempt, counts=False)
         return decision
+
+    def _close(self, delivery: Delivery, *, confirmed: bool) -> None:
+        """Forget a message that is settled for good, but for that where the server will hand it over again."""
+        self.attempts.forget(delivery)
+        if not confirmed:
+            self.attempts.keep_done(delivery)
 
     def _take_note(self, delivery: Delivery, attempt: Attempt | None, *, counts: bool) -> None:
         """Remember of a delivery that comes again whether there was an attempt, and whether it counts."""
