@@ -33,7 +33,6 @@ test: $(READY) $(NODE_PACKAGES)
 # FAULTS='--only soak --seed 7'
 faults: $(READY)
 	@PYTHONPATH=tests $(BIN)/python -m faults $(FAULTS)
-	@FUZZ=long $(BIN)/pytest -q tests/faults/test_fuzz_*.py
 
 screenshots: $(READY)
 	TESTS_REQUIRE_PROGRAMS=1 $(BIN)/pytest -q tests/integration/test_dashboard_browser.py

@@ -11,9 +11,10 @@ import asyncio
 import random
 import sys
 import tempfile
+import traceback
 from pathlib import Path
 
-from faults import report
+from faults import fuzzing, report
 from faults.scenario import Scenario
 from faults.scenarios import ALL
 
@@ -24,8 +25,10 @@ async def main() -> int:
     arguments = _arguments()
     seed = arguments.seed if arguments.seed is not None else random.randrange(1 << 32)
     chosen = [scenario for scenario in ALL if arguments.only in scenario.name]
-    if not chosen:
-        print(f"there is no scenario with {arguments.only!r} in its name: {', '.join(each.name for each in ALL)}")
+    fuzzes = arguments.only in fuzzing.NAME
+    if not chosen and not fuzzes:
+        names = [*(scenario.name for scenario in ALL), fuzzing.NAME]
+        print(f"there is no scenario with {arguments.only!r} in its name: {', '.join(names)}")
         return 2
     print(f"seed {seed}", flush=True)
     results = report.Results()
@@ -33,6 +36,11 @@ async def main() -> int:
         print(f"\n{scenario.name}: {scenario.title}", flush=True)
         with tempfile.TemporaryDirectory(prefix="walnatsd-faults-") as folder:
             await _play(scenario, seed, Path(folder), arguments, results)
+    if fuzzes:
+        print(f"\n{fuzzing.NAME}: {fuzzing.TITLE}", flush=True)
+        fuzzed = await fuzzing.fuzz(seed, short=arguments.short)
+        results.add_fuzzed(seed, fuzzed)
+        print(fuzzed.text, flush=True)
     arguments.into.mkdir(parents=True, exist_ok=True)
     (arguments.into / "faults.json").write_text(results.as_json())
     (arguments.into / "faults.md").write_text(results.as_markdown() + "\n")
@@ -49,7 +57,8 @@ async def _play(
         verdict = await scenario.play(scenario.short if arguments.short else scenario.long, seed=seed, folder=folder)
     except Exception as error:  # noqa: BLE001 - the other scenarios shall run all the same
         results.add_failure(scenario, seed, f"{type(error).__name__}: {error}")
-        print(f"WRONG: it could not be carried out: {error!r}", flush=True)
+        traceback.print_exc()
+        print("WRONG: it could not be carried out", flush=True)
     else:
         results.add(scenario, verdict)
         print(verdict.text, flush=True)

@@ -4,9 +4,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 SUCCESS = range(200, 300)
-UNDER_WAY_S = 2.0
+UNDER_WAY_S = 4.0
 """A message that the server redelivers just before it reads the ack is under way to an actor when the ack is confirmed: a
-duplicate that counts as such, and no message seen after its ack. How long that may take on a machine that has other work."""
+duplicate that counts as such, and no message seen after its ack. How long that may take on a machine that has other work;
+less than `ack_wait`, after which an ack that was confirmed and lost would show."""
 
 
 @dataclass(slots=True)
@@ -43,6 +44,17 @@ class Hole:
 
 
 @dataclass(frozen=True)
+class Repeat:
+    """A message that an actor saw again after its ack was confirmed."""
+
+    uid: str
+    actor: str
+    confirmed_at: float
+    late_s: float
+    """From the confirmation to the last call."""
+
+
+@dataclass(frozen=True)
 class Findings:
     """The truth about every message, at the end."""
 
@@ -57,8 +69,8 @@ class Findings:
     """Acknowledged, and not answered with a success by this actor: uid and actor."""
     duplicates: int
     """Successful calls beyond the first, over all messages and actors."""
-    after_ack: tuple[tuple[str, str, float], ...]
-    """Seen again after the ack was confirmed, outside of the holes: uid, actor and how many seconds after."""
+    after_ack: tuple[Repeat, ...]
+    """Seen again after the ack was confirmed, outside of the holes."""
     forgotten_acks: int
     """Seen again after the ack was confirmed, inside of a hole."""
     wrong_answers: tuple[str, ...]
@@ -200,14 +212,14 @@ class Ledger:
             wrong_answers=(*self._wrong, *self._contradictions()),
         )
 
-    def _seen_after_ack(self) -> tuple[list[tuple[str, str, float]], int]:
+    def _seen_after_ack(self) -> tuple[list[Repeat], int]:
         again, forgotten = [], 0
         for key, confirmed_at in self._confirmed.items():
             late = [each.at - confirmed_at for each in self._sightings.get(key, ()) if each.at > confirmed_at]
             if late and any(hole.since <= confirmed_at <= hole.until for hole in self.holes):
                 forgotten += len(late)
             elif late and max(late) > UNDER_WAY_S:
-                again.append((*key, max(late)))
+                again.append(Repeat(*key, confirmed_at, max(late)))
         return again, forgotten
 
     def _contradictions(self) -> Iterable[str]:

@@ -17,16 +17,15 @@ async def nats_restarts(stage: Stage) -> None:
     async with stage.load():
         for number in range(stage.form.rounds):
             await stage.progress()
-            in_flight = IN_FLIGHT * len(stage.sidecars)
+            in_flight, away_s = IN_FLIGHT * len(stage.sidecars), stage.chance.uniform(0, stage.form.hold_s)
             if number % 2:
                 stage.note("SIGTERM of nats-server", repeats=in_flight, why=RESTARTED)
                 await nats.stop()
+                await asyncio.sleep(away_s)
+                await nats.start()
             else:
                 stage.note("SIGKILL of nats-server", repeats=in_flight, why=RESTARTED)
-                await nats.kill()
-                stage.note_forgetting("nats-server was killed")
-            await asyncio.sleep(stage.chance.uniform(0, stage.form.hold_s))
-            await nats.start()
+                await stage.kill_nats(nats, away_s)
         await stage.progress()
     await stage.settle()
 
@@ -53,6 +52,6 @@ SCENARIOS = [
     ),
     Scenario(
         "nats-freezes", 2, nats_freezes,
-        Form(rounds=1, rate=100, hold_s=6), Form(rounds=4, rate=200, hold_s=10),
+        Form(rounds=1, rate=100, hold_s=9), Form(rounds=4, rate=200, hold_s=10),
     ),
 ]  # fmt: skip

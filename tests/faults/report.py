@@ -8,6 +8,8 @@ from typing import Any
 
 import psutil
 
+from faults import fuzzing
+from faults.fuzzing import Fuzzed
 from faults.scenario import Scenario
 from faults.table import table
 from faults.verdict import Verdict
@@ -22,11 +24,22 @@ class Results:
         self._rows: dict[str, dict[str, Any]] = {}
 
     def add(self, scenario: Scenario, verdict: Verdict) -> None:
-        self._rows[scenario.name] = _facts(scenario) | verdict.as_json()
+        self._rows[scenario.name] = _facts(scenario.number, scenario.title) | verdict.as_json()
 
     def add_failure(self, scenario: Scenario, seed: int, why: str) -> None:
         """A scenario that could not be carried out."""
-        self._rows[scenario.name] = _facts(scenario) | {"good": False, "seed": seed, "problems": [why]}
+        facts = _facts(scenario.number, scenario.title)
+        self._rows[scenario.name] = facts | {"good": False, "seed": seed, "problems": [why]}
+
+    def add_fuzzed(self, seed: int, fuzzed: Fuzzed) -> None:
+        """The tests that no ledger judges."""
+        self._rows[fuzzing.NAME] = _facts(fuzzing.NUMBER, fuzzing.TITLE) | {
+            "good": fuzzed.is_good,
+            "seed": seed,
+            "seconds": round(fuzzed.seconds, 1),
+            "figures": {"tests passed": fuzzed.passed},
+            "problems": [] if fuzzed.is_good else ["not all of them passed"],
+        }
 
     @property
     def are_good(self) -> bool:
@@ -39,10 +52,10 @@ class Results:
         return table(self._rows)
 
 
-def _facts(scenario: Scenario) -> dict[str, Any]:
+def _facts(number: int, title: str) -> dict[str, Any]:
     return {
-        "number": scenario.number,
-        "title": scenario.title,
+        "number": number,
+        "title": title,
         "on": time.strftime("%Y-%m-%d", time.gmtime()),
         "machine": f"{psutil.cpu_count()} cores, Python {platform.python_version()}",
         "load_before": round(psutil.getloadavg()[0], 1),

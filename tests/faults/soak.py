@@ -63,16 +63,15 @@ async def end_sidecar(world: World) -> None:
 
 
 async def restart_nats(world: World) -> None:
-    in_flight, why = IN_FLIGHT * 2, "in flight when nats-server ended"
+    in_flight, why, away_s = IN_FLIGHT * 2, "in flight when nats-server ended", world.some_seconds
     if world.stage.chance.random() < 0.5:
         world.stage.note("SIGKILL of nats-server", repeats=in_flight, why=why)
-        await world.nats.kill()
-        world.stage.note_forgetting("nats-server was killed")
+        await world.stage.kill_nats(world.nats, away_s)
     else:
         world.stage.note("SIGTERM of nats-server", repeats=in_flight, why=why)
         await world.nats.stop()
-    await asyncio.sleep(world.some_seconds)
-    await world.nats.start()
+        await asyncio.sleep(away_s)
+        await world.nats.start()
 
 
 async def freeze_nats(world: World) -> None:

@@ -6,7 +6,7 @@ import itertools
 import random
 import signal
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -32,7 +32,7 @@ JOBS = 16
 """Attempts that one actor may have in flight in one sidecar."""
 IN_FLIGHT = JOBS * sum(len(names) for names in ACTORS.values())
 """What one sidecar may have in its hands, and so what its death may repeat."""
-ACK_WAIT_S = 5
+ACK_WAIT_S = 8
 NO_OPTIONS: Mapping[str, dict[str, Any]] = MappingProxyType({})
 FORGOTTEN_S = 1.0
 """A nats-server writes down what is acknowledged some 100 ms later; the rest is for a slow machine."""
@@ -108,7 +108,7 @@ class Stage:
         self.figures: dict[str, float] = {}
         self._numbers = itertools.count()
         self._sockets = sockets
-        self._faults: Counter[str] = Counter()
+        self._timeline: list[tuple[float, str]] = []
         self._bounds: list[Bound] = []
         self._complaints: list[str] = []
 
@@ -184,6 +184,18 @@ class Stage:
         """Emitters that do nothing yet."""
         return Load(self.ledger, through or self.doors, list(ACTORS), self._numbers)
 
+    async def kill_nats(self, server: NatsServer, away_s: float) -> None:
+        """Kill a lone nats-server and start it again.
+
+        What it confirmed in its last moment it may forget. A sidecar may read such a confirmation later, from a connection
+        whose other end is dead.
+        """
+        since = time.time() - FORGOTTEN_S
+        await server.kill()
+        await asyncio.sleep(away_s)
+        self.ledger.holes.append(Hole(since, time.time(), "nats-server was killed"))
+        await server.start()
+
     async def progress(self, count: int | None = None) -> None:
         """Wait until so many more messages are acknowledged and so many calls came; the load of a second by default."""
         count = count or max(20, int(self.form.rate))
@@ -197,13 +209,9 @@ class Stage:
         """Wait until every actor has handled every message and NATS knows it; a complaint where that does not come."""
         try:
             await until(lambda: not self.ledger.wanting, timeout_s=PATIENCE_S, what="all messages to arrive")
-            await until(self._is_settled, timeout_s=PATIENCE_S, what="all messages to be settled")
+            await until(self._is_settled, timeout_s=PATIENCE_S, what="all messages to be settled without dead letters")
         except AssertionError as error:
             self.complain(str(error))
-            return
-        async with self.jetstream() as jetstream:
-            if letters := (await jetstream.stream_info("walnatsd-dead-letters")).state.messages:
-                self.complain(f"{letters} messages became dead letters")
 
     async def are_ready(self) -> bool:
         """Whether all sidecars run and say that they are ready."""
@@ -215,7 +223,8 @@ class Stage:
                 infos = [
                     await jetstream.consumer_info(event, name) for event, names in ACTORS.items() for name in names
                 ]
-                return not sum(info.num_pending + info.num_ack_pending for info in infos)
+                letters = (await jetstream.stream_info("walnatsd-dead-letters")).state.messages
+                return not letters + sum(info.num_pending + info.num_ack_pending for info in infos)
         return False
 
     def jetstream(self) -> contextlib.AbstractAsyncContextManager[JetStreamContext]:
@@ -233,7 +242,7 @@ class Stage:
             repeats: Messages that may come twice by it.
             why: The reason for that.
         """
-        self._faults[fault] += 1
+        self._timeline.append((time.time(), fault))
         if repeats:
             self._bounds.append(Bound(repeats, why))
 
@@ -244,11 +253,6 @@ class Stage:
             self.note(what, repeats=IN_FLIGHT, why="in the hands of a killed sidecar")
         else:
             self.note(what)
-
-    def note_forgetting(self, why: str) -> None:
-        """A lone nats-server was just killed: what it confirmed in the last moment may be forgotten."""
-        now = time.time()
-        self.ledger.holes.append(Hole(now - FORGOTTEN_S, now, why))
 
     def complain(self, what: str) -> None:
         """Something is wrong that the ledger can't know."""
@@ -271,7 +275,7 @@ class Stage:
             seconds=seconds,
             findings=self.ledger.findings(),
             bounds=tuple(self._bounds),
-            faults=dict(self._faults),
+            timeline=tuple(self._timeline),
             figures=self.figures,
             complaints=tuple(self._complaints),
         )

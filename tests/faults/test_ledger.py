@@ -2,7 +2,7 @@
 
 import pytest
 
-from faults.ledger import Hole, Ledger, Sighting
+from faults.ledger import Hole, Ledger, Repeat, Sighting
 
 
 @pytest.fixture
@@ -78,8 +78,8 @@ def test_what_is_seen_after_its_confirmed_ack_is_named(ledger) -> None:
     ledger.confirm("a", "audit", 1.5)
     ledger.confirm("a", "mail", 1.5)
     ledger.see("a", "audit", seen(1.4))  # was under way
-    ledger.see("a", "mail", seen(5.5))
-    assert ledger.findings().after_ack == (("a", "mail", 4.0),)
+    ledger.see("a", "mail", seen(9.5))
+    assert ledger.findings().after_ack == (Repeat("a", "mail", 1.5, 8.0),)
 
 
 def test_what_was_under_way_when_its_ack_was_confirmed_is_a_duplicate(ledger) -> None:
@@ -98,7 +98,7 @@ def test_an_ack_that_was_confirmed_in_a_documented_hole_may_be_forgotten(ledger)
     ledger.see("a", "mail", seen(9.0))
     ledger.holes.append(Hole(1.0, 2.0, "the server was killed"))
     found = ledger.findings()
-    assert (found.forgotten_acks, found.after_ack) == (1, (("a", "mail", 6.5),))
+    assert (found.forgotten_acks, found.after_ack) == (1, (Repeat("a", "mail", 2.5, 6.5),))
 
 
 def test_a_message_that_is_seen_though_it_was_refused_for_good_is_a_wrong_answer() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from faults.fuzzing import NAME, NUMBER, Fuzzed
 from faults.ledger import Ledger, Sighting
 from faults.report import Results
 from faults.scenarios import ALL
@@ -23,14 +24,15 @@ def verdict() -> Verdict:
         ledger.acknowledge(uid, number + 1)
     ledger.see("a", "audit", Sighting(1.0, 204, 1))
     ledger.see("a", "audit", Sighting(1.0, 204, 1))
-    return Verdict(7, 2.0, ledger.findings(), (Bound(16, "in its hands"),), {"a kill": 3}, {"tasks": 12})
+    return Verdict(7, 2.0, ledger.findings(), (Bound(16, "in its hands"),), ((1.0, "a kill"),) * 3, {"tasks": 12})
 
 
 def test_every_scenario_has_a_name_of_its_own_and_is_described_on_the_page() -> None:
     names = [scenario.name for scenario in ALL]
     assert len(set(names)) == len(names)
     text = PAGE.read_text()
-    assert [scenario.name for scenario in ALL if f"| {scenario.number} | `{scenario.name}` |" not in text] == []
+    rows = [f"| {scenario.number} | `{scenario.name}` |" for scenario in ALL] + [f"| {NUMBER} | `{NAME}` |"]
+    assert [row for row in rows if row not in text] == []
 
 
 def test_the_report_tells_what_was_broken_and_what_is_wrong(verdict) -> None:
@@ -49,6 +51,16 @@ def test_a_scenario_that_could_not_be_carried_out_is_no_success() -> None:
     results.add_failure(ALL[0], 7, "no disk")
     assert not results.are_good
     assert f"- `{ALL[0].name}`: no disk." in results.as_markdown()
+
+
+def test_what_was_fuzzed_is_in_the_report() -> None:
+    results = Results()
+    results.add_fuzzed(7, Fuzzed(is_good=True, seconds=60.0, passed=31, text="31 passed"))
+    assert results.are_good
+    assert "| `fuzz` | | | | | | | | | yes |" in results.as_markdown()
+    assert "- `fuzz`: tests passed 31." in results.as_markdown()
+    results.add_fuzzed(7, Fuzzed(is_good=False, seconds=60.0, passed=30, text="1 failed, 30 passed"))
+    assert not results.are_good
 
 
 def test_scenarios_stand_in_the_order_of_their_numbers() -> None:

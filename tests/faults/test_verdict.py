@@ -20,7 +20,10 @@ def ledger() -> Ledger:
 
 def judge(ledger: Ledger, **facts: Any) -> Verdict:
     return Verdict(
-        **({"seed": 1, "seconds": 2.0, "findings": ledger.findings(), "bounds": (), "faults": {"a kill": 1}} | facts)
+        **(
+            {"seed": 1, "seconds": 2.0, "findings": ledger.findings(), "bounds": (), "timeline": ((3.0, "a kill"),)}
+            | facts
+        )
     )
 
 
@@ -31,7 +34,7 @@ def test_all_in_order_is_good(ledger) -> None:
 
 
 def test_where_nothing_was_broken_nothing_is_proven(ledger) -> None:
-    assert not judge(ledger, faults={}).is_good
+    assert not judge(ledger, timeline=()).is_good
 
 
 def test_where_nothing_was_acknowledged_nothing_is_proven() -> None:
@@ -65,7 +68,7 @@ def test_a_message_seen_after_its_ack_is_a_problem(ledger) -> None:
     ledger.confirm("a", "audit", 1.5)
     ledger.see("a", "audit", Sighting(9.0, 204, 1))
     [problem] = judge(ledger, bounds=(Bound(5, "in its hands"),)).problems
-    assert problem == "1 seen after the ack was confirmed: a for audit, 7.50 s after"
+    assert problem == "1 seen after the ack was confirmed: a for audit 7.50 s later (confirmed 1.50 s before a kill)"
 
 
 def test_what_the_scenario_complains_of_is_a_problem(ledger) -> None:

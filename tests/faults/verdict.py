@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from faults.ledger import Findings
+from faults.ledger import Findings, Repeat
 
 NAMED = 10
 """How many of a kind are named; the rest is counted."""
@@ -27,12 +27,17 @@ class Verdict:
     seconds: float
     findings: Findings
     bounds: tuple[Bound, ...]
-    faults: Mapping[str, int]
-    """How often what was done."""
+    timeline: tuple[tuple[float, str], ...]
+    """What was broken when, by the wall clock."""
     figures: Mapping[str, float] = field(default_factory=dict)
     """What else was measured, by name with its unit."""
     complaints: tuple[str, ...] = ()
     """What the scenario itself found wrong."""
+
+    @property
+    def faults(self) -> dict[str, int]:
+        """How often what was broken."""
+        return dict(Counter(what for _, what in self.timeline))
 
     @property
     def bound(self) -> int:
@@ -48,18 +53,30 @@ class Verdict:
 
     def _problems(self) -> Iterator[str]:
         found = self.findings
-        if not found.acknowledged or not self.faults:
+        if not found.acknowledged or not self.timeline:
             yield "nothing was acknowledged or nothing was broken, so nothing is proven"
         if found.lost:
             yield f"{len(found.lost)} lost: {_named(f'{uid} for {actor}' for uid, actor in found.lost)}"
         if found.after_ack:
-            names = _named(f"{uid} for {actor}, {late_s:.2f} s after" for uid, actor, late_s in found.after_ack)
+            names = _named(map(self._describe, found.after_ack))
             yield f"{len(found.after_ack)} seen after the ack was confirmed: {names}"
         if found.wrong_answers:
             yield f"{len(found.wrong_answers)} wrong answers: {_named(found.wrong_answers)}"
         if (duplicates := found.duplicates - found.forgotten_acks) > self.bound:
             yield f"{duplicates} duplicates, where {self.bound} may be: {'; '.join(self.reasons)}"
         yield from self.complaints
+
+    def _describe(self, repeat: Repeat) -> str:
+        """Say what repeat it was, and what was broken next after its ack was confirmed."""
+        cause = next(
+            (
+                f"{at - repeat.confirmed_at:.2f} s before {what}"
+                for at, what in self.timeline
+                if at >= repeat.confirmed_at
+            ),
+            "after the last fault",
+        )
+        return f"{repeat.uid} for {repeat.actor} {repeat.late_s:.2f} s later (confirmed {cause})"
 
     @property
     def reasons(self) -> list[str]:
@@ -88,7 +105,7 @@ class Verdict:
             "good": self.is_good,
             "seed": self.seed,
             "seconds": round(self.seconds, 1),
-            "faults": dict(self.faults),
+            "faults": self.faults,
             "findings": asdict(self.findings),
             "duplicates_bound": self.bound,
             "duplicates_reasons": self.reasons,
