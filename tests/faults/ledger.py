@@ -1,5 +1,6 @@
 """What emitters were told and what actors saw, message by message. Pure: no input, no output, no clock of its own."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -62,6 +63,8 @@ class Findings:
     acknowledged: int
     refusals: int
     """Tries that the emitter saw fail."""
+    refused_because: dict[str, int]
+    """How many of them for what reason."""
     in_doubt: int
     """Never acknowledged, and maybe stored."""
     sightings: int
@@ -203,6 +206,7 @@ class Ledger:
             emitted=len(self._emissions),
             acknowledged=self.acknowledged,
             refusals=self.refusals,
+            refused_because=dict(Counter(why.split(":")[0] for _, why in self.failures())),
             in_doubt=sum(not each.is_acknowledged and each.is_maybe_stored for each in self._emissions.values()),
             sightings=self.sightings,
             lost=tuple(sorted(self._wanting)),

@@ -52,5 +52,7 @@ def _row(name: str, row: Mapping[str, Any]) -> str:
 
 
 def _more(row: Mapping[str, Any]) -> str:
+    because = row.get("findings", {}).get("refused_because", {})
+    refused = [f"{count:,} tries failed with {why}" for why, count in because.items()]
     figures = [f"{name} {figure:g}" for name, figure in row.get("figures", {}).items()]
-    return "; ".join([", ".join(figures)] * bool(figures) + list(row["problems"]))
+    return "; ".join([*refused, *[", ".join(figures)] * bool(figures), *row["problems"]])

@@ -58,11 +58,12 @@ def test_an_actor_may_be_called_before_the_emitter_hears(ledger) -> None:
 def test_what_was_never_acknowledged_may_be_lost_and_is_in_doubt() -> None:
     ledger = Ledger({"counts": ["audit"]})
     ledger.emit("a", "counts")
-    ledger.refuse("a", "NATS_UNAVAILABLE", maybe_stored=True)
+    ledger.refuse("a", "NATS_UNAVAILABLE: within 15 s", maybe_stored=True)
     found = ledger.findings()
     assert (found.acknowledged, found.refusals, found.in_doubt) == (0, 1, 1)
     assert not found.lost
-    assert list(ledger.failures()) == [("a", "NATS_UNAVAILABLE")]
+    assert list(ledger.failures()) == [("a", "NATS_UNAVAILABLE: within 15 s")]
+    assert found.refused_because == {"NATS_UNAVAILABLE": 1}
 
 
 def test_successes_beyond_the_first_are_duplicates(ledger) -> None:

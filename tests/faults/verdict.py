@@ -94,6 +94,8 @@ class Verdict:
             f"(at most {self.bound}), {found.forgotten_acks} acks forgotten by NATS"
         )
         lines = [counts, "broken: " + ", ".join(f"{count} x {what}" for what, count in self.faults.items())]
+        if found.refused_because:
+            lines.append("refused: " + ", ".join(f"{count} x {why}" for why, count in found.refused_because.items()))
         if self.figures:
             lines.append(", ".join(f"{name} {figure:g}" for name, figure in self.figures.items()))
         lines += [f"WRONG: {problem}" for problem in self.problems] or ["all that is promised held"]
