@@ -254,6 +254,11 @@ class Stage:
         else:
             self.note(what)
 
+    def note_forgetting(self, why: str) -> None:
+        """What a lone nats-server confirmed in the last moment it may forget."""
+        now = time.time()
+        self.ledger.holes.append(Hole(now - FORGOTTEN_S, now, why))
+
     def complain(self, what: str) -> None:
         """Something is wrong that the ledger can't know."""
         self._complaints.append(what)
