@@ -71,14 +71,22 @@ class Sidecar(Process):
         self.connected_to = ""
         """Host and port of the nats-server, by its log."""
         self._ledger = ledger
+        self._let_go: set[tuple[str, str, int]] = set()
+        """Acks without a confirmation, for NATS does not know of the hand-overs: it makes them again."""
         self.lines = deque(maxlen=1000)  # type: ignore[assignment] - a long run has many
 
     def take(self, line: dict[str, Any]) -> None:
         """Keep what a reader of a failure needs; tell the ledger of confirmed acks."""
         if line.get("message") == "attempt" and line["decision"] == "Ack":
-            at = datetime.fromisoformat(line["timestamp"]).timestamp()
-            self._ledger.confirm(line["uid"], line["actor"], at)
+            key = (line["event"], line["actor"], line["sequence"])
+            if key in self._let_go:
+                self._let_go.remove(key)
+            else:
+                at = datetime.fromisoformat(line["timestamp"]).timestamp()
+                self._ledger.confirm(line["uid"], line["actor"], at)
             return
+        if line.get("message", "").startswith("NATS has forgotten that it handed a message over"):
+            self._let_go.add((line["stream"], line["consumer"], line["sequence"]))
         if line.get("message") == "connected to NATS":
             self.connected_to = line["server"]
         if "Traceback" in str(line.get("exception", line["message"])):
