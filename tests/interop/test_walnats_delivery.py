@@ -74,7 +74,7 @@ async def test_a_limit_of_consumers_that_walnats_declared_keeps_another_actor_ou
 
         async def refused() -> bool:
             _, problems = await sidecar.readiness()
-            return "limits.consumers of the event is reached by" in problems.get("actor print of texts", "")
+            return "is reached by" in problems.get("actor print of texts", "")
 
         await until(refused)
 

@@ -2,6 +2,8 @@
 
 import re
 import tomllib
+from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
+OURS = ("walnatsd", "walnatsd-client")
 IN_THE_IMAGE = ("nkeys", "cel", "fernet", "jsonschema", "embedded", "otel", "sentry")
 
 
@@ -17,6 +20,41 @@ def pins(file: str) -> dict[str, tuple[str, str]]:
     text = (ROOT / "requirements" / file).read_text().replace("\\\n", " ")
     found = re.findall(r"^([A-Za-z0-9._-]+)==([^ ;\n]+)(.*)$", text, re.MULTILINE)
     return {canonicalize_name(name): (version, rest) for name, version, rest in found}
+
+
+def of_development() -> Iterator[tuple[str, Requirement]]:
+    """All that development needs, each with the file that says so: of both distributions with all extras, and dev.in."""
+    for file in ("pyproject.toml", "clients/python/pyproject.toml"):
+        project = tomllib.loads((ROOT / file).read_text())["project"]
+        extras = project.get("optional-dependencies", {}).values()
+        for text in [*project["dependencies"], *(each for extra in extras for each in extra)]:
+            yield file, Requirement(text)
+    for line in (ROOT / "requirements" / "dev.in").read_text().splitlines():
+        if line.strip() and not line.startswith("#"):
+            yield "requirements/dev.in", Requirement(line)
+
+
+def test_development_pins_all_that_it_needs_in_the_declared_ranges() -> None:
+    pinned = pins("dev.txt")
+    for file, requirement in of_development():
+        name = canonicalize_name(requirement.name)
+        if name in OURS or (requirement.marker is not None and not requirement.marker.evaluate()):
+            continue
+        version, _ = pinned.get(name, ("missing", ""))
+        assert version in requirement.specifier, f"{file}: {requirement} is pinned to {version}; run: make lock"
+
+
+def test_what_is_pinned_fits_together() -> None:
+    """What the pinned packages say that they need themselves, as far as they are installed here."""
+    pinned = pins("dev.txt")
+    for name, (version, _) in pinned.items():
+        distribution = metadata.distribution(name)
+        assert distribution.version == version, f"{name} is installed as {distribution.version}; run: make setup"
+        for requirement in map(Requirement, distribution.requires or ()):
+            if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+                continue
+            other, _ = pinned.get(canonicalize_name(requirement.name), ("missing", ""))
+            assert other in requirement.specifier, f"{name} needs {requirement}, pinned to {other}; run: make lock"
 
 
 def declared() -> list[Requirement]:

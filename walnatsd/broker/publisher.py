@@ -23,7 +23,7 @@ _WRONG_SEQUENCE = frozenset({10070, 10071})
 _FULL = frozenset({10077})  # store failed: maximum messages or bytes exceeded
 _TOO_LARGE = frozenset({10054})
 _HEADERS_TOO_LARGE = frozenset({10097})
-_NO_RESOURCES = 10023  # max_file or max_mem of the server is reached
+_NO_RESOURCES = frozenset({10002, 10023})  # max_file or max_mem of the account, or of the server, is reached
 _IN_PROCESS = frozenset({10158, 10164})
 """On a replicated stream the same id, or a message that may change the expected sequence, is being stored right now: what
 becomes of it decides, so it is tried again."""
@@ -387,7 +387,7 @@ def _translate(error: Mapping[str, object], uid: str) -> Exception:
         return Refusal(Reason.TOO_LARGE, f"larger than the event's limits.message_size: {text}", uid=uid)
     if err_code in _HEADERS_TOO_LARGE:
         return Refusal(Reason.TOO_LARGE, f"the headers are larger than JetStream takes: {text}", uid=uid)
-    if err_code == _NO_RESOURCES:
+    if err_code in _NO_RESOURCES:
         return _RetryableError(f"the NATS server, or the account, has no storage left for JetStream ({text})")
     if err_code in _IN_PROCESS or code == 503:
         return _RetryableError(f"{text} (JetStream error {err_code})")

@@ -251,7 +251,7 @@ async def _no_room_for(jetstream: JetStream, actor: Actor, what: str) -> Refusal
     names = sorted(consumer.name for consumer in await consumers(jetstream, actor.stream) or [])
     return Refusal(
         Reason.CONFLICT,
-        f"there is no room for {what}: limits.consumers of the event is reached by {', '.join(names)[:500]}; delete one that is "
+        f"there is no room for {what}: limits.consumers of the event, or max_consumers of the NATS account, is reached by {', '.join(names)[:500]}; delete one that is "
         "not needed (walnatsd actors delete). The limit itself is fixed when NATS creates the stream",
     )
 
