@@ -109,18 +109,30 @@ async def test_an_attempt_that_is_cancelled_frees_its_place_and_is_not_sent() ->
 async def test_each_expires_at_its_own_time() -> None:
     session = Session(3, responds=False, changed=lambda: None, ignored=lambda: None)
     late = Outcome(Verdict.FAILED, "late")
-    held = [
-        session.hand_over(message(), 1, deadline=0.0, expires_at=expires_at).outcome
-        for expires_at in (10.0, 20.0, 30.0)
-    ]
-    await asyncio.sleep(0)
+    came: list[Outcome] = []
+    for expires_at in (10.0, 20.0, 30.0):
+        session.hand_over(message(), 1, came.append, deadline=0.0, expires_at=expires_at)
     session.acknowledge(2, b"", "")
     assert session.expire(9.9, late) == 10.0
     assert session.expire(10.0, late) == 30.0
-    assert [(await each).reason for each in held[:2]] == ["late", "acknowledged"]
-    assert not held[2].done()
+    assert [outcome.reason for outcome in came] == ["acknowledged", "late"]
     assert session.expire(30.0, late) is None
-    assert await held[2] is late
+    assert came[2:] == [late]
+
+
+async def test_what_is_taken_back_is_not_sent_any_more_and_its_result_is_ignored() -> None:
+    ignored: list[int] = []
+    session = Session(3, responds=False, changed=lambda: None, ignored=lambda: ignored.append(1))
+    came: list[Outcome] = []
+    first, second = message(sequence=1), message(sequence=1)  # equal, as a redelivery is, and another one all the same
+    for each in (first, second):
+        session.hand_over(each, 1, came.append, deadline=0.0, expires_at=10.0)
+    session.forget(first)
+    assert await take(session) == [1]
+    session.acknowledge(1, b"", "")
+    assert (came, ignored) == ([], [1])
+    session.acknowledge(2, b"", "")
+    assert len(came) == 1
 
 
 async def test_what_is_not_answered_within_job_timeout_has_failed_and_tells_that_the_actor_is_overloaded() -> None:

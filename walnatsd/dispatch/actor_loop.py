@@ -1,6 +1,7 @@
 """The life of one actor in this sidecar: pull, hand over, stop without loss."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -22,7 +23,7 @@ from walnatsd.dispatch.order_wiring import counting, pinned_to
 from walnatsd.dispatch.route_pull import RoutePull
 from walnatsd.dispatch.screen import Screen
 from walnatsd.dispatch.sidecar import Sidecar
-from walnatsd.dispatch.target import BatchTarget, Target
+from walnatsd.dispatch.target import BatchTarget, HandoverTarget, Target
 from walnatsd.model.actor import Actor
 from walnatsd.model.attempt import Attempt
 from walnatsd.model.gate_state import GateState
@@ -156,7 +157,8 @@ class ActorLoop:
                 start=self._start,
                 wake=self.wake,
             )
-        return SingleIntake(actor, *parts, start=self._start, wake=self.wake)
+        target = cast("HandoverTarget", self._equipment.target) if actor.url is None else None
+        return SingleIntake(actor, *parts, target=target, start=self._start, wake=self.wake)
 
     def _order(self) -> Intake:
         """Dispatch in order while this sidecar is pinned."""
@@ -236,9 +238,13 @@ class ActorLoop:
             self._opening.cancel()
         await _end(self._background, timeout_s)
         handing_back = asyncio.create_task(self._intake.hand_back(), name=f"{self._path}/hand-back")
-        _, late = await asyncio.wait({*self._jobs, handing_back}, timeout=max(0.0, deadline - self._loop.time()))
+        late, left_s = [handing_back, *self._jobs], math.inf
+        while late and left_s:  # jobs may start others as they end
+            left_s = max(0.0, deadline - self._loop.time())
+            await asyncio.wait(late, timeout=left_s)
+            late = [task for task in (handing_back, *self._jobs) if not task.done()]
         self._handling.last_word_by = self._loop.time() + hand_back_s
-        await _end(list(late), hand_back_s)
+        await _end(late, hand_back_s)
         if not handing_back.cancelled():
             handing_back.result()
 

@@ -15,7 +15,7 @@ from walnatsd.broker.dead_letters import Death
 from walnatsd.broker.delivery import Delivery
 from walnatsd.broker.errors import BrokerError
 from walnatsd.dispatch.attempts import Attempts
-from walnatsd.dispatch.gate import Gate
+from walnatsd.dispatch.gate import Era, Gate
 from walnatsd.dispatch.sidecar import Sidecar
 from walnatsd.dispatch.target import Target
 from walnatsd.model import headers
@@ -40,6 +40,22 @@ UNSTORED_DEAD_LETTER_PAUSE_S = 30.0
 PAUSED_JUST_NOW_S = 1.0
 
 _log = structlog.get_logger("walnatsd.dispatch")
+
+
+class Begun(NamedTuple):
+    """An attempt that has begun."""
+
+    delivery: Delivery
+    message: Message
+    """As the actor shall see it."""
+    number: int
+    """Which attempt it is, from 1."""
+    at: float
+    """When it began, in seconds since the epoch."""
+    started: float
+    """The same on the performance counter."""
+    era: Era
+    trace: "DeliveryTrace | None"
 
 
 class Attempted(NamedTuple):
@@ -106,25 +122,38 @@ class Handling:
 
     async def attempt(self, delivery: Delivery, message: Message) -> Attempted:
         """Call the actor with a message. What comes of it is to be concluded, or acknowledged with others."""
+        begun = self.begin(delivery, message)
+        try:
+            outcome = await self._target.attempt(begun.message, begun.number)
+        except asyncio.CancelledError:  # the stop can't wait for it
+            await self.abandon(begun)
+            raise
+        return self.end(begun, outcome)
+
+    def begin(self, delivery: Delivery, message: Message) -> Begun:
+        """Begin an attempt: the actor is called after this, and it is ended or abandoned after that."""
         number, trace = self.attempts.number(delivery), None
         if (tracing := self._sidecar.tracing) is not None:
             trace = tracing.deliver(self._actor, message, number)
             message = trace.continued(message) if trace is not None else message
         if (reports := self._sidecar.reports) is not None:
             reports.started(self._actor)
-        began, started, era = time.time(), time.perf_counter(), self._gate.start()
-        try:
-            outcome = await self._target.attempt(message, number)
-        except asyncio.CancelledError:  # the stop can't wait for it
-            if trace is not None:
-                trace.cancelled()
-            await self.settle(delivery, AT_ONCE)
-            raise
+        return Begun(delivery, message, number, time.time(), time.perf_counter(), self._gate.start(), trace)
+
+    def end(self, begun: Begun, outcome: Outcome) -> Attempted:
+        """Take note of what an attempt came to."""
+        delivery, _, number, at, started, era, trace = begun
         duration_s = time.perf_counter() - started
         self._gate.record(outcome, era)
         if trace is not None:
             trace.attempted(outcome)
-        return Attempted(delivery, Attempt(number, began, duration_s, outcome), trace)
+        return Attempted(delivery, Attempt(number, at, duration_s, outcome), trace)
+
+    async def abandon(self, begun: Begun) -> None:
+        """Hand a delivery back whose attempt has not ended: the stop can't wait for it."""
+        if begun.trace is not None:
+            begun.trace.cancelled()
+        await self.settle(begun.delivery, AT_ONCE)
 
     async def conclude(self, attempted: Attempted) -> Decision:
         """Decide what becomes of a delivery after an attempt, settle it, observe it."""

@@ -1,22 +1,25 @@
 """How deliveries come to be handled: each on its own, in any order."""
 
 import asyncio
+import functools
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
-from walnatsd.broker.delivery import Delivery
+from walnatsd.broker.delivery import Delivery, Key
 from walnatsd.dispatch.gate import Gate
 from walnatsd.dispatch.hand import Hand
-from walnatsd.dispatch.handling import Attempted, Handling
+from walnatsd.dispatch.handling import Attempted, Begun, Handling
 from walnatsd.dispatch.screen import Screen
 from walnatsd.dispatch.slots import Slots
+from walnatsd.dispatch.target import HandoverTarget
 from walnatsd.model.actor import Actor
 from walnatsd.model.message import Message
-from walnatsd.model.outcome import Verdict
-from walnatsd.model.retry import AT_ONCE, Retry
+from walnatsd.model.outcome import Outcome, Verdict
+from walnatsd.model.retry import AT_ONCE, Decision, Retry
 
 BUSY_PAUSE_S = 0.1
+_ACKNOWLEDGED = Verdict.ACKNOWLEDGED  # a member of an enumeration is a call each time
 
 StartJob = Callable[[Coroutine[Any, Any, None], str], None]
 """Runs a job within the life of the actor; it is waited for or cancelled at the stop."""
@@ -39,7 +42,11 @@ class Intake(Protocol):
 
 
 class SingleIntake:
-    """One message per attempt, as many at once as the gate and the sidecar's slots allow."""
+    """One message per attempt, as many at once as the gate and the sidecar's slots allow.
+
+    A delivery is carried by a job of its own; where the target takes messages at once, only what has to wait before it is
+    attempted, or was no success.
+    """
 
     def __init__(
         self,
@@ -50,10 +57,27 @@ class SingleIntake:
         handling: Handling,
         slots: Slots,
         *,
+        target: HandoverTarget | None,
         start: StartJob,
         wake: Callable[[], None],
     ) -> None:
+        """Prepare.
+
+        Args:
+            actor: The declaration.
+            hand: Holds the deliveries.
+            gate: What the actor can bear.
+            screen: Decides what needs no attempt.
+            handling: Handles single deliveries.
+            slots: Of the sidecar.
+            target: Takes messages at once; None where the actor is to be called and its answer awaited.
+            start: Runs a job within the life of the actor.
+            wake: Has the pull look again whether there is room.
+        """
         self._actor = actor
+        self._target = target
+        self._handed_over: dict[Key, Begun] = {}
+        self._none_left = asyncio.Event()
         self._hand = hand
         self._gate = gate
         self._screen = screen
@@ -76,11 +100,20 @@ class SingleIntake:
         return min(room, self._gate.starts_left(room + self._unstarted) - self._unstarted, self._slots.share)
 
     def receive(self, delivery: Delivery) -> None:
-        """Hold it and start a job for it."""
+        """Hold it, and hand it over or start a job for it."""
         if not self._hand.take(delivery):
             return
+        seen = self._screen.look(delivery.message, now=time.time())
+        if (
+            self._target is not None
+            and isinstance(seen, Message)
+            and self._why_not_now() is None
+            and self._slots.take_at_once()
+        ):
+            self._hand_over(self._target, delivery, seen)
+            return
         self._unstarted += 1
-        self._start(self._carry(delivery), str(delivery.message.sequence))
+        self._start(self._carry(delivery, seen), str(delivery.message.sequence))
 
     def look(self) -> None:
         """Nothing waits here for the gate."""
@@ -90,24 +123,25 @@ class SingleIntake:
         self._stopping = True
         self._room.set()
 
-    async def _carry(self, delivery: Delivery) -> None:
+    async def _carry(self, delivery: Delivery, seen: Message | Decision) -> None:
         """Hold a delivery until it is settled, or until another job sees to that."""
         try:
-            attempted = await self._attempt(delivery)
+            attempted = await self._attempt(delivery, seen)
         except BaseException:
             self._let_go([delivery])
             raise
         if attempted is None:
             self._let_go([delivery])
-        elif attempted.attempt.outcome.verdict is Verdict.ACKNOWLEDGED:
-            await self._acknowledge(attempted)
+        elif attempted.attempt.outcome.verdict is _ACKNOWLEDGED:
+            self._handled.append(attempted)
+            if len(self._handled) == 1:
+                await self._acknowledge()
         else:
             await self._conclude(attempted)
 
-    async def _attempt(self, delivery: Delivery) -> Attempted | None:
+    async def _attempt(self, delivery: Delivery, seen: Message | Decision) -> Attempted | None:
         """See whether the delivery can be attempted now, and do so. What can't be attempted is settled."""
         try:
-            seen = self._screen.look(delivery.message, now=time.time())
             if not isinstance(seen, Message):
                 await self._handling.settle(delivery, seen)
                 return None
@@ -126,20 +160,61 @@ class SingleIntake:
         finally:
             self._slots.give_back()
 
+    def _hand_over(self, target: HandoverTarget, delivery: Delivery, seen: Message) -> None:
+        """Attempt a delivery that has a slot, without a job of its own: one watches over all that are handed over."""
+        begun = self._handling.begin(delivery, seen)
+        self._handed_over[delivery.key] = begun
+        if len(self._handed_over) == 1:
+            self._none_left = asyncio.Event()
+            self._start(self._watch_over(self._none_left), "handed-over")
+        target.hand_over(begun.message, begun.number, functools.partial(self._end, begun))
+
+    def _end(self, begun: Begun, outcome: Outcome) -> None:
+        """Conclude an attempt without a job of its own, but where it was abandoned meanwhile."""
+        key = begun.delivery.key
+        if self._handed_over.get(key) is not begun:
+            return
+        del self._handed_over[key]
+        if not self._handed_over:
+            self._none_left.set()
+        self._slots.give_back()
+        attempted = self._handling.end(begun, outcome)
+        if outcome.verdict is not _ACKNOWLEDGED:
+            self._start(self._conclude(attempted), str(begun.message.sequence))
+            return
+        self._handled.append(attempted)
+        if len(self._handled) == 1:
+            self._start(self._acknowledge(), str(begun.message.sequence))
+
+    async def _watch_over(self, none_left: asyncio.Event) -> None:
+        """Be the job of all that is handed over: a stop waits for it, or has it give the rest back."""
+        try:
+            await none_left.wait()
+        except asyncio.CancelledError:
+            abandoned, self._handed_over = list(self._handed_over.values()), {}
+            await asyncio.gather(*map(self._abandon, abandoned))
+            raise
+
+    async def _abandon(self, begun: Begun) -> None:
+        assert self._target is not None
+        self._target.take_back(begun.message)
+        try:
+            await self._handling.abandon(begun)
+        finally:
+            self._slots.give_back()
+            self._let_go([begun.delivery])
+
     async def _conclude(self, attempted: Attempted) -> None:
         try:
             await self._handling.conclude(attempted)
         finally:
             self._let_go([attempted.delivery])
 
-    async def _acknowledge(self, attempted: Attempted) -> None:
-        """Settle what was handled, with all that is handled in the same turn of the loop: the first one sees to it.
+    async def _acknowledge(self) -> None:
+        """Settle all that is handled in this turn of the loop; the job of the first one sees to it.
 
         The round trip and what is to be done after it cost so many as little as one.
         """
-        self._handled.append(attempted)
-        if len(self._handled) > 1:
-            return
         try:
             await asyncio.sleep(0)
         finally:  # where the stop can't wait, acknowledging has only a moment, as it has then anyway

@@ -1,6 +1,6 @@
 """What an actor's messages are handed to."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from walnatsd.model.message import Message
@@ -18,6 +18,19 @@ class Target(Protocol):
 
         Never raises but when cancelled: whatever happens is an outcome.
         """
+
+
+class HandoverTarget(Target, Protocol):
+    """A target that takes a message at once and says later what came of it."""
+
+    def hand_over(self, message: Message, attempt: int, ended: Callable[[Outcome], None]) -> None:
+        """Hand over a message for the given attempt, from 1.
+
+        `ended` is called with the outcome, once; maybe before this returns.
+        """
+
+    def take_back(self, message: Message) -> None:
+        """Forget this very message, which was handed over: nobody wants to know any more what it comes to."""
 
 
 class BatchTarget(Protocol):

@@ -45,26 +45,45 @@ class Listeners:
         return self._credit
 
     async def attempt(self, message: Message, attempt: int) -> Outcome:
-        """Hand a message to the least loaded session, of equal ones to that whose turn is longest ago.
+        """Hand a message over and wait for what it comes to.
 
         Never raises but when cancelled: whatever happens is an outcome.
+        """
+        outcome: asyncio.Future[Outcome] = self._loop.create_future()
+
+        def end(came: Outcome) -> None:
+            if not outcome.done():
+                outcome.set_result(came)
+
+        self.hand_over(message, attempt, end)
+        try:
+            return await outcome
+        except asyncio.CancelledError:
+            self.take_back(message)
+            raise
+
+    def hand_over(self, message: Message, attempt: int, ended: Callable[[Outcome], None]) -> None:
+        """Hand a message to the least loaded session, of equal ones to that whose turn is longest ago.
+
+        `ended` is called with what it comes to, once.
         """
         sessions = self._sessions
         session = sessions[0] if len(sessions) == 1 else min(sessions, key=_precedence, default=None)
         if session is None or len(session) >= session.max_in_flight:
-            return NOBODY
+            ended(NOBODY)
+            return
         self._turn += 1
         session.turn = self._turn
         timeout_s = self._actor.job_timeout
         expires_at = self._loop.time() + timeout_s
         if self._sweep is None:
             self._sweep = self._loop.call_at(expires_at, self._expire)
-        handover = session.hand_over(message, attempt, deadline=time.time() + timeout_s, expires_at=expires_at)
-        try:
-            return await handover.outcome
-        except asyncio.CancelledError:
-            session.forget(handover)
-            raise
+        session.hand_over(message, attempt, ended, deadline=time.time() + timeout_s, expires_at=expires_at)
+
+    def take_back(self, message: Message) -> None:
+        """Forget a message that was handed over: what a listener still says of it is a late result."""
+        for session in self._sessions:
+            session.forget(message)
 
     def _expire(self) -> None:
         """Resolve what was not answered in time: one timer for all deliveries of the actor."""

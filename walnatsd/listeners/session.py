@@ -34,7 +34,8 @@ class Handover:
     """Until when the answer is waited for, in seconds since the epoch."""
     expires_at: float
     """The same on the clock of the event loop."""
-    outcome: "asyncio.Future[Outcome]"
+    ended: Callable[[Outcome], None]
+    """Takes what it came to."""
 
 
 class Session:
@@ -68,7 +69,6 @@ class Session:
         self._some = asyncio.Event()
         self._closed = False
         self._why: Refusal | None = None
-        self._loop = asyncio.get_running_loop()
 
     def __len__(self) -> int:
         return len(self._in_flight)
@@ -80,18 +80,21 @@ class Session:
 
     # ---- for Listeners
 
-    def hand_over(self, message: Message, attempt: int, *, deadline: float, expires_at: float) -> Handover:
-        """Hand a message over; what it comes to is to be awaited."""
+    def hand_over(
+        self, message: Message, attempt: int, ended: Callable[[Outcome], None], *, deadline: float, expires_at: float
+    ) -> None:
+        """Hand a message over; `ended` is called with what it comes to, unless it is forgotten before."""
         self._last_id += 1
-        handover = Handover(self._last_id, message, attempt, deadline, expires_at, self._loop.create_future())
+        handover = Handover(self._last_id, message, attempt, deadline, expires_at, ended)
         self._in_flight[handover.id] = handover
         self._queued.append(handover)
         self._some.set()
-        return handover
 
-    def forget(self, handover: Handover) -> None:
-        """Wait no more for what a handover comes to: the attempt was cancelled."""
-        self._in_flight.pop(handover.id, None)
+    def forget(self, message: Message) -> None:
+        """Forget a message that was handed over."""
+        for handover in list(self._in_flight.values()):
+            if handover.message is message:
+                del self._in_flight[handover.id]
 
     def expire(self, now: float, outcome: Outcome) -> float | None:
         """Resolve what was not answered in time; gives when the next one expires.
@@ -190,9 +193,9 @@ class Session:
 
     def _resolve(self, delivery_id: int, outcome: Outcome) -> bool:
         handover = self._in_flight.pop(delivery_id, None)
-        if handover is None or handover.outcome.done():
+        if handover is None:
             return False
-        handover.outcome.set_result(outcome)
+        handover.ended(outcome)
         return True
 
 
