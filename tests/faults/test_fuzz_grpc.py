@@ -127,9 +127,9 @@ async def test_whatever_is_told_over_grpc_the_answer_is_one_of_the_contract(nats
                 async def one(raw: bytes, method: str = method, answer: type[Message] = answer) -> None:
                     await call(channel, method, answer, raw)
 
-                await fuzz.for_all(wires(request, KNOWN), one, short=60, long=5000)
+                await fuzz.for_all(wires(request, KNOWN), one, short=60, long=1000)
             await fuzz.for_all(
-                wires(events_pb2.MonitorRequest, KNOWN), lambda raw: watch(channel, raw), short=20, long=1000
+                wires(events_pb2.MonitorRequest, KNOWN), lambda raw: watch(channel, raw), short=20, long=300
             )
 
         with grpc.insecure_channel(daemon.sidecar.grpc) as blocking:
@@ -142,11 +142,11 @@ async def test_whatever_is_told_over_grpc_the_answer_is_one_of_the_contract(nats
                 for told in await asyncio.to_thread(converse, blocking, f"{ACTORS}Listen", raws):
                     actors_pb2.ListenResponse.FromString(told)
 
-            await fuzz.for_all(st.lists(wires(events_pb2.EmitRequest, KNOWN), max_size=4), emit, short=30, long=3000)
+            await fuzz.for_all(st.lists(wires(events_pb2.EmitRequest, KNOWN), max_size=4), emit, short=30, long=500)
             subscribe = actors_pb2.ListenRequest.Subscribe(event="counts", actor="listen", max_in_flight=3)
             begun = st.just([actors_pb2.ListenRequest(subscribe=subscribe).SerializeToString()])
             said = st.lists(wires(actors_pb2.ListenRequest, KNOWN), max_size=4)
             talks = st.tuples(begun | begun | st.just([]), said).map(lambda parts: parts[0] + parts[1])
-            await fuzz.for_all(talks, listen, short=60, long=3000)
+            await fuzz.for_all(talks, listen, short=60, long=500)
         await fuzz.see_that_it_is_well(daemon, "counts")
     fuzz.see_no_surprise(daemon)

@@ -86,7 +86,7 @@ async def test_whatever_is_asked_over_http_the_answer_is_one_of_the_description(
     nats, receiver, tmp_path, address
 ) -> None:
     seed = random.SystemRandom().randrange(1 << 32) if fuzz.LONG else 1
-    phases, examples = ("coverage,fuzzing,stateful", 200) if fuzz.LONG else ("coverage,fuzzing", 8)
+    phases, examples = ("coverage,fuzzing,stateful", 60) if fuzz.LONG else ("coverage,fuzzing", 8)
     async with serving(nats, receiver, tmp_path) as daemon:
         code, said = await schemathesis(
             getattr(daemon.sidecar, address), tmp_path,

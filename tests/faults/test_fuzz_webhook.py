@@ -158,6 +158,6 @@ async def test_whatever_a_receiver_answers_it_is_decided_and_the_next_message_co
             dead_letters={"pause_actor_after": 1_000_000},
         )  # fmt: skip
         async with process(tmp_path / "daemon", text) as daemon:
-            await fuzz.for_all(ANSWERS, Judge(daemon, receiver).see, short=120, long=5000)
+            await fuzz.for_all(ANSWERS, Judge(daemon, receiver).see, short=120, long=1500)
             await fuzz.see_that_it_is_well(daemon, "counts")
     fuzz.see_no_surprise(daemon)
