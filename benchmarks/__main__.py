@@ -9,6 +9,7 @@ median of the rounds counts. Figures of different runs, or machines, say little;
 import argparse
 import dataclasses
 import json
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -29,6 +30,14 @@ async def main() -> int:
     scale = QUICK if arguments.quick else FULL
     scale = dataclasses.replace(scale, rounds=arguments.rounds or scale.rounds)
     cases = [case for case in emitting.CASES + dispatching.CASES + footprint.CASES if arguments.only in case.name]
+    for case in cases:
+        if case.needs and shutil.which(case.needs) is None:
+            print(
+                f"{case.needs!r} is missing, which the case {case.name!r} needs; install it "
+                f"(Debian: apt-get install {case.needs}), or choose other cases with --only",
+                file=sys.stderr,
+            )
+            return 2
     results: report.Results = []
     with tempfile.TemporaryDirectory() as folder:
         async with stage(Path(folder)) as where:

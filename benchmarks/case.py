@@ -58,3 +58,5 @@ class Case:
     unit: str = "per s"
     once: bool = False
     """Measured in one round only, for it takes long or hardly varies."""
+    needs: str = ""
+    """A program that must be installed for it."""
