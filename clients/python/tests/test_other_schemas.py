@@ -192,3 +192,15 @@ def test_pydantic_1_models_are_those_of_walnats_to_the_last_byte(values: dict[st
     assert event.decode(payload) == message
     with pytest.raises(ValueError, match="field required"):
         event.decode(b"{}")
+
+
+def test_what_is_wrong_with_a_payload_is_told_without_its_values() -> None:
+    """It becomes a reason of a dead letter, which is logged."""
+    event = walnatsd.Event("e", Customer)
+    with pytest.raises(ValueError, match=r"^id: .*; address\.street: ") as caught:
+        event.decode(b'{"id": "s3cret", "name": "x", "address": {"street": 1234567}}')
+    assert "s3cret" not in str(caught.value)
+    assert "1234567" not in str(caught.value)
+    with pytest.raises(ValueError, match="JSON") as caught:
+        event.decode(b'{"id": s3cret')
+    assert "s3cret" not in str(caught.value)

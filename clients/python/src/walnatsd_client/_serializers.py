@@ -114,7 +114,17 @@ class Pydantic:
         return json.dumps(message.model_dump(mode="json"), separators=(",", ":")).encode()
 
     def decode(self, payload: bytes, /) -> _Model:
-        return cast("_Model", self.schema.model_validate_json(payload))
+        from pydantic import ValidationError  # noqa: PLC0415 - it is there where there is a model
+
+        try:
+            return cast("_Model", self.schema.model_validate_json(payload))
+        except ValidationError as error:  # its own text has values of the payload, and this one gets into logs
+            problems = error.errors(include_url=False, include_context=False, include_input=False)
+            raise ValueError("; ".join(_told(each["loc"], each["msg"]) for each in problems)) from None
+
+
+def _told(place: tuple[int | str, ...], problem: str) -> str:
+    return f"{'.'.join(map(str, place))}: {problem}" if place else problem
 
 
 class _Pydantic1Model(Protocol):
