@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from collections.abc import AsyncIterator
 
 import grpc
 import pytest
@@ -11,6 +12,9 @@ from support.daemon import config_text, process, running
 from support.grpc_calls import refused, refused_status, stubs
 from support.nats_server import NatsServer
 from support.streams import keep_messages, stored
+from walnatsd.api.emit_streams import EmitStreams
+from walnatsd.emit.request import EmitRequest
+from walnatsd.model.refusal import Reason, Refusal
 from walnatsd.v1 import events_pb2
 
 TIMEOUT = "walnats-timeout"
@@ -65,6 +69,23 @@ async def test_a_stream_that_is_open_does_not_hold_up_the_end_of_the_daemon(nats
             assert (told.code, told.reason, told.maybe_stored) == ("UNAVAILABLE", "STOPPING", False)
             assert await daemon.wait() == 0
     assert [line for line in daemon.lines if line["level"] not in ("info", "warning")] == []
+
+
+async def test_a_stream_that_opens_at_the_very_moment_of_the_end_ends_too() -> None:
+    """Its reader is cancelled before it has run at all, and so can't say itself that it is over."""
+
+    async def nothing() -> AsyncIterator[EmitRequest]:
+        await asyncio.Event().wait()
+        yield EmitRequest("counts", b"1")
+
+    streams = EmitStreams(emitter=None)  # type: ignore[arg-type]  # nothing is emitted
+    result = asyncio.ensure_future(anext(streams.results(nothing())))
+    await asyncio.sleep(0)  # it has begun, and made its reader
+    streams.end(Refusal(Reason.STOPPING, "the daemon is stopping"))
+    with pytest.raises(Refusal) as caught:
+        async with asyncio.timeout(5):
+            await result
+    assert caught.value.reason is Reason.STOPPING
 
 
 async def test_at_the_end_of_the_daemon_all_that_was_taken_in_has_its_result_and_nothing_else_is_stored(

@@ -33,6 +33,25 @@ async def test_what_is_refused_after_a_try_that_nobody_answered_may_be_stored(na
     assert (caught.value.reason, caught.value.maybe_stored) == (Reason.NO_ACTORS, True)
 
 
+async def test_what_is_under_way_is_not_denied_by_what_its_event_wants_since(nats) -> None:
+    """A reload may give the event `min_actors` while the answer to the first try is waited for."""
+
+    async def admit(_again: bool) -> None:
+        raise Refusal(Reason.NO_ACTORS, "the event wants an actor now", uid="u")
+
+    async with broker(nats.url) as parts:
+        await parts.consumer()
+        await parts.connection.attach("silent", lambda _frame: None)
+        publisher_ = Publisher(parts.connection)
+        begun = publisher_.begin("counts", HEADER, b"1", budget_s=15)
+        ack = await publisher_.publish("counts", b"1", HEADER, budget_s=15, begun=begun, admit=admit)
+        assert ack.sequence == 1
+        begun = publisher_.begin("silent", HEADER, b"1", budget_s=15)
+        with pytest.raises(Refusal) as caught:
+            await publisher_.publish("silent", b"1", HEADER, budget_s=15, begun=begun, admit=admit)
+    assert (caught.value.reason, caught.value.maybe_stored) == (Reason.NO_ACTORS, True)
+
+
 @pytest.mark.parametrize("word", [b"", b"hello", b"[]", b"7", b'{"thanks": "for the message"}'])
 async def test_an_answer_of_somebody_else_is_no_word_of_jetstream(nats, word) -> None:
     """Anybody who may subscribe to an event's subject can answer there; that must end neither an emit nor the daemon."""

@@ -40,12 +40,12 @@ class EmitStreams:
         stream = _Stream(lambda request: self._try_emit(request, deadline_s))
         reader = asyncio.create_task(stream.read(requests))  # no TaskGroup: who closes a generator early can't leave it
         reader.add_done_callback(self._forget)
+        reader.add_done_callback(lambda _: stream.close())  # not by itself: one that is cancelled at once never begins
         self._readers.add(reader)
         try:
             while (result := await stream.take()) is not None:
                 yield result
                 stream.room.release()
-            await asyncio.wait((reader,))
             if reader.cancelled() and self._why_over is not None:
                 raise self._why_over
             reader.result()
@@ -83,16 +83,17 @@ class _Stream:
 
     async def read(self, requests: AsyncIterator[EmitRequest]) -> None:
         """Begin what arrives, as far as there is room."""
-        try:
-            async for request in requests:
-                await self.room.acquire()
-                if self._is_idle:
-                    self._is_idle = False
-                    self._under_way.put_nowait(request)
-                else:
-                    self._under_way.put_nowait(asyncio.create_task(self._emit(request)))
-        finally:
-            self._under_way.put_nowait(None)
+        async for request in requests:
+            await self.room.acquire()
+            if self._is_idle:
+                self._is_idle = False
+                self._under_way.put_nowait(request)
+            else:
+                self._under_way.put_nowait(asyncio.create_task(self._emit(request)))
+
+    def close(self) -> None:
+        """Note that nothing more will be read."""
+        self._under_way.put_nowait(None)
 
     async def take(self) -> Result | None:
         """Wait for the next result; None where there will be none."""

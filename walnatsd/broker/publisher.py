@@ -240,7 +240,7 @@ class Publisher:
                         await gate.wait()
                 continue
             try:
-                if admit is not None:
+                if admit is not None and begun is None:  # what is under way needs no leave any more
                     await _ask(admit, again=again, timeout_s=left_s)
                 again, first, begun = True, begun, None
                 ack = await self._attempt(first, subject, payload, header, min(left_s, ACK_TIMEOUT_S), room)
