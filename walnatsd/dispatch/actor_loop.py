@@ -244,6 +244,9 @@ class ActorLoop:
             await asyncio.wait(late, timeout=left_s)
             late = [task for task in (handing_back, *self._jobs) if not task.done()]
         self._handling.last_word_by = self._loop.time() + hand_back_s
+        # A job that is cancelled before its first step never runs: it would settle nothing and let go of nothing, and what
+        # is held is pulsed on, so that NATS would not hand it over again while this process lives.
+        await asyncio.sleep(0)
         await _end(late, hand_back_s)
         if not handing_back.cancelled():
             handing_back.result()
