@@ -65,7 +65,9 @@ async def test_the_answer_is_the_body_of_the_2xx_with_its_content_type(nats, rec
         told = await client.call("words", b"\xfe", uid="u")
         assert told == Answered(b"\xfe\0\xff", "application/octet-stream", "u", "count")
         assert await calls(sidecar, "answered") == 1
-        assert (await sidecar.metrics())['walnatsd_emits_total{event="words",outcome="stored"}'] == 1
+        metrics = await sidecar.metrics()
+        assert metrics['walnatsd_emits_total{event="words",outcome="stored"}'] == 1
+        assert metrics['walnatsd_call_duration_seconds_count{event="words",outcome="answered"}'] == 1
 
 
 @both_doors

@@ -37,6 +37,7 @@ async def test_while_nats_is_away_emits_are_kept_and_when_it_is_back_they_are_st
             assert (answer["uid"], answer["stream"], answer["spooled"]) == (f"u{number}", "counts", True)
             assert (answer["duplicate"], answer["scheduled"]) == (False, False)
         assert await waiting(sidecar) == 29
+        assert 0 < (await sidecar.metrics())["walnatsd_spool_oldest_seconds"] < 600
         await nats.start()
         await until(lambda: is_forwarded(sidecar))
         last = receipt(await emitter.emit("counts", b"30"))
@@ -48,6 +49,7 @@ async def test_while_nats_is_away_emits_are_kept_and_when_it_is_back_they_are_st
     assert metrics['walnatsd_emits_total{event="counts",outcome="spooled"}'] == 29
     assert metrics['walnatsd_spool_forwarded_total{event="counts",outcome="stored"}'] == 29
     assert metrics["walnatsd_spool_messages"] == metrics["walnatsd_spool_bytes"] == 0
+    assert metrics["walnatsd_spool_oldest_seconds"] == 0
 
 
 async def _is_away(sidecar) -> bool:
