@@ -48,6 +48,11 @@ async def settled(nats: NatsServer) -> bool:
         return not info.num_ack_pending and not info.num_pending
 
 
+async def asks_for_nothing(nats: NatsServer) -> bool:
+    async with nats.jetstream() as jetstream:
+        return not (await jetstream.consumer_info("counts", "print")).num_waiting
+
+
 async def is_stopping(daemon: Process) -> bool:
     assert daemon.sidecar is not None
     return "stopping" in (await daemon.sidecar.readiness())[1]
@@ -132,6 +137,7 @@ async def test_a_stop_that_nats_does_not_answer_ends_the_search_for_the_poison_q
             way.hold_answers_after(b"-NAK")
             daemon.send_signal(signal.SIGTERM)
             await until(lambda: is_stopping(daemon))
+            await until(lambda: asks_for_nothing(nats))  # the actor stops once its pull has ended
             release.set()
             assert await daemon.wait() == 0
         assert way.requests.count(b"-NAK") >= 2
