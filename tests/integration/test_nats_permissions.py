@@ -214,6 +214,9 @@ async def test_everything_works_with_the_least_and_each_line_of_it_is_needed(tmp
                 await nats.start()
                 await until(sidecar.is_ready)
                 await until(lambda nats=nats: looks_for_its_consumers(nats))
+                last = begin.__name__.encode()
+                await sidecar.emit("counts", b'"%s"' % last)
+                await until(lambda last=last: seen(receiver, b'"%s"' % last))  # an ordered actor is served again
                 assert (await sidecar.metrics())["walnatsd_nats_denied_total"] == 0
             more_published, more_subscribed = used(nats)
             published |= more_published
