@@ -1,7 +1,7 @@
 # make setup   set up the development environment in .venv; every target does where that is needed
 # make demo    the 30-second example
 # make test    all tests
-# make bench   how fast it is beside its peers, some 30 minutes; make bench-quick compares with what is kept, in some minutes
+# make bench   how fast it is beside its peers, some 30 minutes; make bench-quick compares with what is kept, in two minutes
 # make faults  break everything and check every message by its id, some 35 minutes: docs/reliability.md
 # make screenshots  pictures of the dashboard for the documentation, into build/screenshots; needs Chromium
 # make check   formatting, lint, types, import layers, the contract's lint, generated code, the Dockerfile's lint

@@ -10,6 +10,7 @@ import command_line
 import configuration
 import grpc_reference
 import http_reference
+import performance_table
 import reliability_table
 from aiohttp import web
 
@@ -46,6 +47,7 @@ def made() -> dict[Path, Callable[[], str]]:
     reference = DOCS / "reference"
     return {
         DOCS / "metrics.md": lambda: metrics_table.page(metrics_table.PAGE.read_text()),
+        performance_table.PAGE: lambda: performance_table.page(performance_table.PAGE.read_text()),
         reliability_table.PAGE: lambda: reliability_table.page(reliability_table.PAGE.read_text()),
         reference / "configuration.md": configuration.page,
         reference / "command-line.md": command_line.page,
