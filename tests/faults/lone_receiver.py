@@ -7,6 +7,7 @@ import time
 from typing import Literal
 
 from faults.ledger import Ledger, Sighting
+from support.conversations import Conversations
 
 Manner = Literal["well", "slowly", "never", "garbage", "half an answer", "nothing", "errors"]
 GARBAGE = b"\x16\x03\x01\x00\xffSSH-2.0-OpenSSH_9.2\r\n\x00" * 50
@@ -32,11 +33,13 @@ class LoneReceiver:
         self._actor = actor
         self._ledger = ledger
         self._server: asyncio.Server | None = None
-        self._conversations: set[asyncio.Task[None]] = set()
+        self._conversations = Conversations(self._answer)
 
     async def up(self, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> None:
         """Come, or come back."""
-        self._server = await asyncio.start_server(self._accept, host, self.port, ssl=tls, reuse_address=True)
+        self._server = await asyncio.start_server(
+            self._conversations.accept, host, self.port, ssl=tls, reuse_address=True
+        )
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def down(self) -> None:
@@ -48,23 +51,7 @@ class LoneReceiver:
 
     async def hang_up(self) -> None:
         """Break all connections off, as a proxy does that is restarted."""
-        for conversation in self._conversations:
-            conversation.cancel()
-        await asyncio.gather(*self._conversations, return_exceptions=True)
-
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        conversation = asyncio.create_task(self._converse(reader, writer))
-        self._conversations.add(conversation)
-        conversation.add_done_callback(self._conversations.discard)
-
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while await self._answer(await reader.readuntil(b"\r\n\r\n"), reader, writer):
-                pass
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            writer.close()
+        await self._conversations.break_off()
 
     async def _answer(self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Answer a request; tell whether another one may come on this connection."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from support import fuzz
 from support.any_answer import ANSWERS, Answer
+from support.conversations import Conversations
 from support.daemon import Process, config_text, process
 from support.waiting import until
 
@@ -39,33 +40,17 @@ class OddReceiver:
         self.seen: list[str] = []
         """The uids of the messages, as they came."""
         self.port = 0
-        self._conversations: set[asyncio.Task[None]] = set()
+        self._conversations = Conversations(self._answer)
 
     @contextlib.asynccontextmanager
     async def up(self) -> AsyncIterator[None]:
-        server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        server = await asyncio.start_server(self._conversations.accept, "127.0.0.1", 0)
         self.port = server.sockets[0].getsockname()[1]
         try:
             yield
         finally:
             server.close()
-            for conversation in self._conversations:
-                conversation.cancel()
-            await asyncio.gather(*self._conversations, return_exceptions=True)
-
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        conversation = asyncio.create_task(self._converse(reader, writer))
-        self._conversations.add(conversation)
-        conversation.add_done_callback(self._conversations.discard)
-
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while await self._answer(await reader.readuntil(b"\r\n\r\n"), reader, writer):
-                pass
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            writer.close()
+            await self._conversations.break_off()
 
     async def _answer(self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Answer a request; tell whether another one may come."""
