@@ -37,12 +37,8 @@ async def credentials_revoked(stage: Stage) -> None:
             await stage.progress()
             repeats = IN_FLIGHT * len(stage.sidecars)
             stage.note("credentials revoked", repeats=repeats, why="in flight when the credentials were revoked")
-            refusals = stage.ledger.refusals
-            nats.reload(_options(OTHER))
-            await until(
-                lambda refusals=refusals: stage.ledger.refusals > refusals,
-                timeout_s=PATIENCE_S, what="emits to be refused",
-            )  # fmt: skip
+            async with stage.refusing():
+                nats.reload(_options(OTHER))
             for sidecar in stage.sidecars:
                 await until(
                     lambda it=sidecar: _says(it, "refuses the credentials"), timeout_s=PATIENCE_S, what="the reason"
@@ -71,13 +67,9 @@ async def nats_certificate_expires(stage: Stage) -> None:
             await stage.progress()  # who is connected stays so, however old the certificate
             repeats = IN_FLIGHT * len(stage.sidecars)
             stage.note("its certificate expired, it restarts", repeats=repeats, why="in flight when nats-server ended")
-            refusals = stage.ledger.refusals
-            await nats.stop()
-            await nats.start()
-            await until(
-                lambda refusals=refusals: stage.ledger.refusals > refusals,
-                timeout_s=PATIENCE_S, what="emits to be refused",
-            )  # fmt: skip
+            async with stage.refusing():
+                await nats.stop()
+                await nats.start()
             for sidecar in stage.sidecars:
                 await until(
                     lambda it=sidecar: _says(it, "certificate has expired"), timeout_s=PATIENCE_S, what="the reason"

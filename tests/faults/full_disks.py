@@ -33,12 +33,8 @@ async def embedded_disk_full(stage: Stage) -> None:
         for _ in range(stage.form.rounds):
             await stage.progress()
             stage.note("disk full", repeats=IN_FLIGHT, why="in flight when the embedded nats-server was started anew")
-            refusals = stage.ledger.refusals
-            _limit(sidecar, FULL_BYTES)
-            await until(
-                lambda refusals=refusals: stage.ledger.refusals > refusals,
-                timeout_s=PATIENCE_S, what="emits to be refused",
-            )  # fmt: skip
+            async with stage.refusing():
+                _limit(sidecar, FULL_BYTES)
             await asyncio.sleep(stage.chance.uniform(0, stage.form.hold_s))
             _limit(sidecar, resource.RLIM_INFINITY)
             stage.note_forgetting("what was acknowledged could not be written down")
@@ -58,12 +54,8 @@ async def spool_disk_full(stage: Stage) -> None:
             stage.note("NATS away", repeats=IN_FLIGHT, why="in flight when nats-server ended")
             await nats.stop()
             stage.note("disk full")
-            refusals = stage.ledger.refusals
-            _limit(sidecar, SPOOL_BYTES)
-            await until(
-                lambda before=refusals: stage.ledger.refusals > before,
-                timeout_s=PATIENCE_S, what="emits to be refused",
-            )  # fmt: skip
+            async with stage.refusing():
+                _limit(sidecar, SPOOL_BYTES)
             await until(lambda: sidecar.said("the spool can't be written"), timeout_s=PATIENCE_S)
             await asyncio.sleep(stage.chance.uniform(0, stage.form.hold_s))
             _limit(sidecar, resource.RLIM_INFINITY)

@@ -213,6 +213,13 @@ class Stage:
             timeout_s=PATIENCE_S, what=f"{count} more messages to flow",
         )  # fmt: skip
 
+    @contextlib.asynccontextmanager
+    async def refusing(self) -> AsyncIterator[None]:
+        """After what is done in the body, wait until emits are refused."""
+        before = self.ledger.refusals
+        yield
+        await until(lambda: self.ledger.refusals > before, timeout_s=PATIENCE_S, what="emits to be refused")
+
     async def settle(self) -> None:
         """Wait until every actor has handled every message and NATS knows it; a complaint where that does not come."""
         try:
