@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from walnatsd.broker.delivery import Delivery
+from walnatsd.dispatch.attempted import Attempted
 from walnatsd.dispatch.gate import Gate
 from walnatsd.dispatch.hand import Hand
-from walnatsd.dispatch.handling import Attempted, Handling
+from walnatsd.dispatch.handling import Handling
 from walnatsd.dispatch.intake import BUSY_PAUSE_S, StartJob
 from walnatsd.dispatch.screen import Screen
 from walnatsd.dispatch.slots import Slots

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -14,6 +13,7 @@ from walnatsd.broker.answers import send_error, send_response
 from walnatsd.broker.dead_letters import Death
 from walnatsd.broker.delivery import Delivery
 from walnatsd.broker.errors import BrokerError
+from walnatsd.dispatch.attempted import Attempted, observe, observe_handled
 from walnatsd.dispatch.attempts import Attempts
 from walnatsd.dispatch.gate import Era, Gate
 from walnatsd.dispatch.sidecar import Sidecar
@@ -26,8 +26,6 @@ from walnatsd.model.outcome import Outcome, Verdict
 from walnatsd.model.refusal import Refusal
 from walnatsd.model.reply import may_reply, reply_subject
 from walnatsd.model.retry import ACK, AT_ONCE, Ack, DeadLetter, Decision, Pause, Retry, Skip, decide
-from walnatsd.model.trace_context import trace_of
-from walnatsd.observe.metrics import Metrics
 
 if TYPE_CHECKING:  # needs an extra
     from walnatsd.observe.spans import DeliveryTrace
@@ -56,15 +54,6 @@ class Begun(NamedTuple):
     """The same on the performance counter."""
     era: Era
     trace: "DeliveryTrace | None"
-
-
-class Attempted(NamedTuple):
-    """A delivery after its attempt."""
-
-    delivery: Delivery
-    attempt: Attempt
-    trace: "DeliveryTrace | None" = None
-    """The span of the delivery, where it has one of its own."""
 
 
 class Handling:
@@ -365,40 +354,3 @@ class Handling:
                 self._gate.pause()
                 self._gate_changed()
             self._paused_at = time.monotonic()
-
-
-def observe_handled(metrics: Metrics, actor: Actor, handled: Sequence[Attempted]) -> None:
-    """Count attempts that were a success, and write their lines where such are wanted."""
-    labels, verdict, now = (actor.event, actor.name), Verdict.ACKNOWLEDGED, time.time()
-    metrics.attempts(*labels, verdict).inc(len(handled))
-    metrics.attempt_seconds(*labels, verdict).observe_all([attempt.duration_s for _, attempt, _ in handled])
-    stored = [delivery.message.stored_at for delivery, _, _ in handled]
-    metrics.acknowledged_seconds(*labels).observe_all([now - at if at < now else 0.0 for at in stored])
-    if _log.is_enabled_for(logging.DEBUG):
-        for attempted in handled:
-            _write_line(logging.DEBUG, actor, attempted, ACK)
-
-
-def observe(metrics: Metrics, actor: Actor, attempted: Attempted, decision: Decision) -> None:
-    """Count an attempt that was no success, and write its line."""
-    attempt, labels = attempted.attempt, (actor.event, actor.name)
-    metrics.attempts(*labels, attempt.outcome.verdict).inc()
-    metrics.attempt_seconds(*labels, attempt.outcome.verdict).observe(attempt.duration_s)
-    if isinstance(decision, Retry):
-        metrics.retries(*labels, "true" if decision.counts else "false").inc()
-    has_left = attempt.outcome.verdict is Verdict.HANDED_BACK  # a listener, as they may
-    _write_line(logging.INFO if has_left else logging.WARNING, actor, attempted, decision)
-
-
-def _write_line(level: int, actor: Actor, attempted: Attempted, decision: Decision) -> None:
-    """Write the line of an attempt, whose fields docs/operating/logs.md has in a table."""
-    (delivery, attempt, trace), outcome = attempted, attempted.attempt.outcome
-    message = delivery.message
-    _log.log(
-        level,
-        "attempt", event_name=message.event, actor=actor.name, uid=message.uid, sequence=message.sequence,
-        attempt=attempt.number, outcome=outcome.verdict.value, status=outcome.status, reason=outcome.reason,
-        decision=type(decision).__name__, after_s=round(getattr(decision, "after_s", 0.0), 3),
-        duration_ms=round(attempt.duration_s * 1000, 2), trace_id=message.trace_id,
-        w3c_trace_id=trace.id if trace is not None else trace_of(message.headers),
-    )  # fmt: skip

@@ -7,9 +7,10 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
 from walnatsd.broker.delivery import Delivery, Key
+from walnatsd.dispatch.attempted import Attempted
 from walnatsd.dispatch.gate import Gate
 from walnatsd.dispatch.hand import Hand
-from walnatsd.dispatch.handling import Attempted, Begun, Handling
+from walnatsd.dispatch.handling import Begun, Handling
 from walnatsd.dispatch.screen import Screen
 from walnatsd.dispatch.slots import Slots
 from walnatsd.dispatch.target import HandoverTarget
