@@ -74,7 +74,7 @@ async def test_an_ack_waits_for_nats_to_come_back(nats) -> None:
         await parts.consumer()
         async with pulling(parts) as puller:
             delivery = await one(parts, puller)
-            await nats.kill()
+            await nats.stop()  # killed, it might forget that it handed it over
             await until(lambda: not parts.connection.is_connected)
             ack = asyncio.create_task(delivery.ack())
             await asyncio.sleep(0.1)
@@ -136,7 +136,7 @@ async def test_acks_that_are_said_together_wait_for_nats_to_come_back(nats) -> N
         async with pulling(parts) as puller:
             await asyncio.gather(*(parts.store(b"%d" % number) for number in range(4)))
             await until(lambda: len(puller.held) == 4)
-            await nats.kill()
+            await nats.stop()  # killed, it might forget that it handed them over
             await until(lambda: not parts.connection.is_connected)
             ack = asyncio.create_task(Delivery.ack_all(puller.held))
             await asyncio.sleep(0.1)
