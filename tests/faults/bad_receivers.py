@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 
 from faults.lone_receiver import LoneReceiver, Manner
 from faults.scenario import Scenario
-from faults.stage import JOBS, PATIENCE_S, Form, Sidecar, Stage
+from faults.sidecar import Sidecar
+from faults.stage import JOBS, PATIENCE_S, Form, Stage
 from support.certificates import Authority
 from support.waiting import until
 

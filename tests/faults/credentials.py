@@ -5,7 +5,8 @@ import datetime as dt
 from typing import Any
 
 from faults.scenario import Scenario
-from faults.stage import IN_FLIGHT, PATIENCE_S, Form, Sidecar, Stage
+from faults.sidecar import Sidecar
+from faults.stage import IN_FLIGHT, PATIENCE_S, Form, Stage
 from support.certificates import Authority
 from support.nats_server import nats_server
 from support.waiting import until

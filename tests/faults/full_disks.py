@@ -6,7 +6,8 @@ import resource
 import psutil
 
 from faults.scenario import Scenario
-from faults.stage import IN_FLIGHT, PATIENCE_S, Form, Sidecar, Stage
+from faults.sidecar import Sidecar
+from faults.stage import IN_FLIGHT, PATIENCE_S, Form, Stage
 from support.nats_server import NatsServer, free_port
 from support.waiting import until
 

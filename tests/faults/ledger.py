@@ -35,6 +35,19 @@ class Sighting:
     sequence: int
 
 
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """The same call as the sidecar tells that made it, once the message is settled."""
+
+    sidecar: str
+    number: int
+    settled_at: float
+    """By the wall clock."""
+    took_s: float
+    """From the call to the answer. Where this is as long as the call is late, it was made before and came late."""
+    decision: str
+
+
 @dataclass(frozen=True)
 class Hole:
     """A time in which confirmed acks may be forgotten, as the documentation says; by the wall clock."""
@@ -53,6 +66,8 @@ class Repeat:
     confirmed_at: float
     late_s: float
     """From the confirmation to the last call."""
+    attempts: tuple[Attempt, ...] = ()
+    """What sidecars tell of the message and this actor."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +107,7 @@ class Ledger:
         self._actors = {event: tuple(names) for event, names in actors.items()}
         self._emissions: dict[str, Emission] = {}
         self._sightings: dict[tuple[str, str], list[Sighting]] = {}
+        self._attempts: dict[tuple[str, str], list[Attempt]] = {}
         self._confirmed: dict[tuple[str, str], float] = {}
         self._wanting: set[tuple[str, str]] = set()
         self._handled: set[tuple[str, str]] = set()
@@ -151,6 +167,10 @@ class Ledger:
             self._wanting.remove(key)
         elif (emission := self._emissions.get(uid)) is None or not emission.is_acknowledged:
             self._handled.add(key)
+
+    def attempt(self, uid: str, actor: str, attempt: Attempt) -> None:
+        """A sidecar has made an attempt and settled it. It judges nothing; it explains what is judged."""
+        self._attempts.setdefault((uid, actor), []).append(attempt)
 
     def confirm(self, uid: str, actor: str, at: float) -> None:
         """A sidecar has the server's word that the message is settled for this actor."""
@@ -223,7 +243,7 @@ class Ledger:
             if late and any(hole.since <= confirmed_at <= hole.until for hole in self.holes):
                 forgotten += len(late)
             elif late and max(late) > UNDER_WAY_S:
-                again.append(Repeat(*key, confirmed_at, max(late)))
+                again.append(Repeat(*key, confirmed_at, max(late), tuple(self._attempts.get(key, ()))))
         return again, forgotten
 
     def _contradictions(self) -> Iterable[str]:

@@ -8,7 +8,8 @@ from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
 from faults.scenario import Scenario
-from faults.stage import ACK_WAIT_S, ACTORS, IN_FLIGHT, PATIENCE_S, Form, Sidecar, Stage
+from faults.sidecar import Sidecar
+from faults.stage import ACK_WAIT_S, ACTORS, IN_FLIGHT, PATIENCE_S, Form, Stage
 from support.waiting import until
 
 CONSUMERS = [(event, actor) for event, actors in ACTORS.items() for actor in actors]

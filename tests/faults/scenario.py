@@ -1,5 +1,6 @@
 """A scenario, in its short form for `make test` and its long one for `make faults`: one code, other numbers."""
 
+import asyncio
 import contextlib
 import tempfile
 import time
@@ -36,6 +37,7 @@ class Scenario:
             # the path of a Unix socket must be short
             sockets = resources.enter_context(tempfile.TemporaryDirectory(prefix="faults-"))
             stage = Stage(folder, Path(sockets), form, seed, resources)
+            resources.callback(asyncio.create_task(stage.punctuality.watch()).cancel)
             await stage.receivers.up()
             resources.push_async_callback(stage.receivers.down)
             await self.run(stage)

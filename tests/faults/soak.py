@@ -13,7 +13,8 @@ import psutil
 from faults.bad_ways import FROM_EITHER
 from faults.receivers import always, hang_up, slowly
 from faults.scenario import Scenario
-from faults.stage import IN_FLIGHT, PATIENCE_S, Form, Sidecar, Stage
+from faults.sidecar import Sidecar
+from faults.stage import IN_FLIGHT, PATIENCE_S, Form, Stage
 from support.nats_server import NatsServer
 from support.proxy import Proxy
 from support.waiting import until

@@ -6,10 +6,8 @@ import itertools
 import random
 import signal
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -20,9 +18,11 @@ from nats.js import JetStreamContext
 from faults.emitting import Door, Load, doors
 from faults.ledger import Hole, Ledger
 from faults.receivers import Receivers, slowly
+from faults.sidecar import Sidecar
+from faults.standstill import Punctuality
 from faults.verdict import Bound, Verdict
 from support.cluster import Cluster, cluster
-from support.daemon import Process, config_text
+from support.daemon import config_text
 from support.nats_server import NatsServer, nats_server
 from support.proxy import Proxy, proxy
 from support.waiting import until
@@ -56,44 +56,6 @@ class Form:
     """How long it all lasts, where that is what counts."""
 
 
-class Sidecar(Process):
-    """A walnatsd process on Unix sockets of its own, so that it comes back to the same addresses."""
-
-    def __init__(
-        self, name: str, folder: Path, sockets: Path, ledger: Ledger, servers: Sequence[str], text: str, prelude: str
-    ) -> None:
-        super().__init__(folder / name, text, prelude=prelude)
-        self.name = name
-        self.servers = servers
-        self.grpc_socket = str(sockets / f"{name}.grpc")
-        self.http_socket = str(sockets / f"{name}.http")
-        self.tracebacks: list[str] = []
-        self.connected_to = ""
-        """Host and port of the nats-server, by its log."""
-        self._ledger = ledger
-        self._let_go: set[tuple[str, str, int]] = set()
-        """Acks without a confirmation, for NATS does not know of the hand-overs: it makes them again."""
-        self.lines = deque(maxlen=1000)  # type: ignore[assignment] - a long run has many
-
-    def take(self, line: dict[str, Any]) -> None:
-        """Keep what a reader of a failure needs; tell the ledger of confirmed acks."""
-        if line.get("message") == "attempt" and line["decision"] == "Ack":
-            key = (line["event"], line["actor"], line["sequence"])
-            if key in self._let_go:
-                self._let_go.remove(key)
-            else:
-                at = datetime.fromisoformat(line["timestamp"]).timestamp()
-                self._ledger.confirm(line["uid"], line["actor"], at)
-            return
-        if line.get("message", "").startswith("NATS has forgotten that it handed a message over"):
-            self._let_go.add((line["stream"], line["consumer"], line["sequence"]))
-        if line.get("message") == "connected to NATS":
-            self.connected_to = line["server"]
-        if "Traceback" in str(line.get("exception", line["message"])):
-            self.tracebacks.append(str(line))
-        super().take(line)
-
-
 class Stage:
     """What a scenario is given. All that is started here ends with the scenario."""
 
@@ -106,6 +68,7 @@ class Stage:
         self.chance = random.Random(seed)
         """The only source of chance, so that a seed gives the same faults again."""
         self.ledger = Ledger(ACTORS)
+        self.punctuality = Punctuality()
         self.receivers = Receivers(self.ledger)
         # who answers at once has hardly anything in flight that a fault could hit
         self.receivers.answers["mail"] = slowly(lambda: random.uniform(0, SLOW_S))
@@ -298,6 +261,7 @@ class Stage:
             timeline=tuple(self._timeline),
             figures=self.figures,
             complaints=tuple(self._complaints),
+            stand_stills=tuple(self.punctuality.stand_stills),
         )
 
 

@@ -5,10 +5,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from faults.ledger import Findings, Repeat
+from faults.ledger import Attempt, Findings, Repeat
+from faults.standstill import StandStill, longest
 
 NAMED = 10
 """How many of a kind are named; the rest is counted."""
+QUOTED = 5
+"""How many attempts at a message are quoted, the last ones."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,8 @@ class Verdict:
     """What else was measured, by name with its unit."""
     complaints: tuple[str, ...] = ()
     """What the scenario itself found wrong."""
+    stand_stills: tuple[StandStill, ...] = ()
+    """When the observing process stood still, so that its clock marked calls too late."""
 
     @property
     def faults(self) -> dict[str, int]:
@@ -67,7 +72,10 @@ class Verdict:
         yield from self.complaints
 
     def _describe(self, repeat: Repeat) -> str:
-        """Say what repeat it was, and what was broken next after its ack was confirmed."""
+        """Say what repeat it was, what was broken next after its ack was confirmed, and what may explain it.
+
+        A call that was made in time and marked late has an attempt that took as long, and an observer that stood still.
+        """
         cause = next(
             (
                 f"{at - repeat.confirmed_at:.2f} s before {what}"
@@ -76,7 +84,19 @@ class Verdict:
             ),
             "after the last fault",
         )
-        return f"{repeat.uid} for {repeat.actor} {repeat.late_s:.2f} s later (confirmed {cause})"
+        since = repeat.confirmed_at
+        still = longest(self.stand_stills, since=since, until=since + repeat.late_s)
+        observer = f"stood still for up to {still.for_s:.2f} s" if still else "did not stand still"
+        attempts = [_quoted(each, since) for each in repeat.attempts[-QUOTED:]]
+        return (
+            f"{repeat.uid} for {repeat.actor} {repeat.late_s:.2f} s later (confirmed {cause}; "
+            f"the observer {observer} meanwhile; {', '.join(attempts) or 'no sidecar tells of an attempt'})"
+        )
+
+    @property
+    def observer_late_s(self) -> float:
+        """The longest time for which the observing process stood still; 0 where it was never noticed."""
+        return max((each.for_s for each in self.stand_stills), default=0.0)
 
     @property
     def reasons(self) -> list[str]:
@@ -98,6 +118,7 @@ class Verdict:
             lines.append("refused: " + ", ".join(f"{count} x {why}" for why, count in found.refused_because.items()))
         if self.figures:
             lines.append(", ".join(f"{name} {figure:g}" for name, figure in self.figures.items()))
+        lines.append(f"the observer stood still for {self.observer_late_s:.2f} s at most")
         lines += [f"WRONG: {problem}" for problem in self.problems] or ["all that is promised held"]
         return "\n".join([*lines, f"seed {self.seed}, {self.seconds:.0f} s"])
 
@@ -112,8 +133,16 @@ class Verdict:
             "duplicates_bound": self.bound,
             "duplicates_reasons": self.reasons,
             "figures": {name: round(figure, 2) for name, figure in self.figures.items()},
+            "observer_late_s": round(self.observer_late_s, 2),
             "problems": list(self.problems),
         }
+
+
+def _quoted(attempt: Attempt, since: float) -> str:
+    return (
+        f"{attempt.sidecar}'s attempt {attempt.number} took {attempt.took_s:.2f} s and was settled "
+        f"{attempt.settled_at - since:+.2f} s from then: {attempt.decision}"
+    )
 
 
 def _named(names: Iterable[str]) -> str:

@@ -20,6 +20,10 @@ LONGEST_SETTLE_PAUSE_S = 4.0
 LONGEST_NAK_S = 30 * 86400.0
 """A longer wait comes in parts: of a delay beyond 292 years the server makes none at all."""
 
+FORGOTTEN = "NATS has forgotten that it handed a message over, and will do so again"
+GONE = "the consumer is gone, so there is nothing left to settle"
+"""What is logged where a settlement ends without NATS' word. The ledger of tests/faults goes by it."""
+
 _ACK = "+ACK"
 
 _log = structlog.get_logger("walnatsd.delivery")
@@ -207,7 +211,7 @@ class Delivery:
         if info is None or self.key[1] <= info.get("delivered", {}).get("stream_seq", 0):
             return False
         _log.warning(
-            "NATS has forgotten that it handed a message over, and will do so again",
+            FORGOTTEN,
             stream=self.key[0],
             consumer=self._consumer,
             sequence=self.message.sequence,
@@ -223,7 +227,7 @@ class Delivery:
         if info is not None:
             return False
         _log.warning(
-            "the consumer is gone, so there is nothing left to settle",
+            GONE,
             stream=self.key[0],
             consumer=self._consumer,
             sequence=self.message.sequence,
