@@ -4,6 +4,7 @@ import asyncio
 import signal
 from collections import defaultdict
 
+import pytest
 from aiohttp import web
 from structlog.testing import capture_logs
 
@@ -54,6 +55,21 @@ async def test_a_delay_that_the_server_can_not_express_is_not_none_at_all(nats) 
             await parts.store(b"2")
             await until(lambda: b"2" in puller.payloads)
             assert puller.payloads == [b"1", b"2"]
+
+
+@pytest.mark.parametrize("together", [False, True])
+async def test_an_ack_that_is_under_way_settles_the_hand_over_that_comes_meanwhile(nats, together: bool) -> None:
+    """JetStream settles by the place in the stream, so a newer hand-over needs no ack of its own beside the older one's."""
+    async with broker(nats.url) as parts:
+        await parts.consumer(ack_wait=200_000_000)
+        async with pulling(parts, limit=4 if together else 2) as puller:
+            await parts.store(*([b"1", b"2"] if together else [b"1"]))
+            await until(lambda: len(puller.held) == puller.limit)  # nobody pulses
+            older, newer = puller.held[: puller.limit // 2], puller.held[puller.limit // 2 :]
+            assert [(each.key, each.deliveries) for each in newer] == [(each.key, 2) for each in older]
+            assert not await Delivery.ack_all(older)
+            assert await parts.unsettled() == 0
+            assert not await Delivery.ack_all(newer), "to say it twice is harmless"
 
 
 async def test_a_message_that_is_given_up_does_not_come_again_and_the_reason_is_told(nats) -> None:
