@@ -15,7 +15,7 @@ from walnatsd.model.outcome import Outcome, Verdict
 
 def delivery(delivered: int, *, past: Past = NO_PAST, stream: str = "counts", sequence: int = 1) -> Delivery:
     message = Message("counts", b"", {}, "counts", 1, 1.0)
-    facts = AckSubject(stream, "print", delivered, sequence, 1.0, 0)
+    facts = AckSubject(stream, "print", delivered, sequence, 1.0)
     return Delivery(None, None, "", message, facts, past)  # type: ignore[arg-type]
 
 

@@ -13,8 +13,8 @@ from nats.protocol.parser import Parser
 from walnatsd.broker.parser import FrameParser
 from walnatsd.broker.wire import Frame
 
-OURS, THEIRS = 1, 2
-"""Subscriptions: one whose frames we take, and one of the library's own."""
+OURS, THEIRS, KEY = 1, 2, b"1"
+"""Subscriptions: one whose frames we take, and one of the library's own; the first as a line of a message has it."""
 
 
 class Client:
@@ -84,7 +84,7 @@ def run(parser: Parser, client: Client, pieces: list[bytes]) -> list[tuple[Any, 
 
 def ours(pieces: list[bytes]) -> list[tuple[Any, ...]]:
     client = Client()
-    return run(FrameParser(client, {OURS: client.take}), client, pieces)
+    return run(FrameParser(client, {KEY: client.take}), client, pieces)
 
 
 def theirs(pieces: list[bytes]) -> list[tuple[Any, ...]]:
@@ -114,7 +114,7 @@ def test_byte_by_byte_all_arrives() -> None:
 def test_a_subject_that_is_no_utf_8_is_a_message_like_any_other() -> None:
     """Whoever may publish can write into the reply subject what it likes; that must not end the daemon."""
     client = Client()
-    run(FrameParser(client, {OURS: client.take}), client, [b"MSG a 1 \xff\xfe 2\r\nhi\r\n"])
+    run(FrameParser(client, {KEY: client.take}), client, [b"MSG a 1 \xff\xfe 2\r\nhi\r\n"])
     assert client.failures == []
     assert [payload for _, _, _, payload, _ in client.told] == [b"hi"]
 
@@ -128,7 +128,7 @@ def test_what_a_sink_raises_is_told_and_the_next_message_arrives() -> None:
             raise error
         client.take(frame)
 
-    run(FrameParser(client, {OURS: sink}), client, [b"MSG a 1 3\r\nbad\r\nMSG a 1 4\r\ngood\r\n"])
+    run(FrameParser(client, {KEY: sink}), client, [b"MSG a 1 3\r\nbad\r\nMSG a 1 4\r\ngood\r\n"])
     assert client.failures == [error]
     assert [payload for _, _, _, payload, _ in client.told] == [b"good"]
 
@@ -144,14 +144,14 @@ def test_empty_messages_that_are_all_alike_arrive_one_by_one_though_their_sink_f
             raise RuntimeError("a fault of the sink")
         client.take(frame)
 
-    run(FrameParser(client, {OURS: sink}), client, [b"MSG a.7 1 0\r\n\r\n" * 4 + b"MSG a.70 1 0\r\n\r\nMSG a"])
+    run(FrameParser(client, {KEY: sink}), client, [b"MSG a.7 1 0\r\n\r\n" * 4 + b"MSG a.70 1 0\r\n\r\nMSG a"])
     assert [subject for _, subject, *_ in client.told] == [b"a.7", b"a.7", b"a.7", b"a.70"]
     assert len(client.failures) == 1
 
 
 def test_what_is_left_of_a_connection_that_is_gone_is_forgotten() -> None:
     client = Client()
-    parser = FrameParser(client, {OURS: client.take})
+    parser = FrameParser(client, {KEY: client.take})
     run(parser, client, [b"MSG a 1 10\r\nhalf"])
     parser.reset()
     assert run(parser, client, [b"MSG b 1 2\r\nhi\r\n"]) == [(1, b"b", b"", b"hi", b"")]
@@ -166,7 +166,7 @@ def test_what_was_read_with_the_end_of_a_connection_is_not_taken_for_the_next_on
             parser.reset()
 
     client = Leaving()
-    parser = FrameParser(client, {OURS: client.take})
+    parser = FrameParser(client, {KEY: client.take})
     run(parser, client, [b"-ERR 'Stale Connection'\r\nMSG a 1 10\r\nha"])
     assert run(parser, client, [b"MSG b 1 2\r\nhi\r\n"]) == [("-ERR", "'stale connection'"), (1, b"b", b"", b"hi", b"")]
 
@@ -178,4 +178,4 @@ def test_what_was_read_with_the_end_of_a_connection_is_not_taken_for_the_next_on
 def test_what_is_not_the_protocol_is_an_error(line) -> None:
     client = Client()
     with pytest.raises(ProtocolError):
-        run(FrameParser(client, {OURS: client.take}), client, [line + b"\r\nhi\r\n"])
+        run(FrameParser(client, {KEY: client.take}), client, [line + b"\r\nhi\r\n"])

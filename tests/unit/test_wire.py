@@ -112,7 +112,7 @@ def test_blanks_around_the_value_of_a_header_go_and_others_stay() -> None:
     assert Frame("counts", "", b"", b"NATS/1.0\r\nA: \xff\xc3\r\n\r\n").headers() == {"A": "\ufffd\ufffd"}
 
 
-FACTS = AckSubject("counts", "print", 3, 17, 1_700_000_000.25, 4)
+FACTS = AckSubject("counts", "print", 3, 17, 1_700_000_000.25)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_any_ack_subject_survives_a_round_trip(
     domain: str, account: str, stream: str, consumer: str, delivered: int, sequence: int, pending: int
 ) -> None:
     tail = f"{stream}.{consumer}.{delivered}.{sequence}.9.1700000000000000000.{pending}"
-    facts = AckSubject(stream, consumer, delivered, sequence, 1.7e9, pending)
+    facts = AckSubject(stream, consumer, delivered, sequence, 1.7e9)
     assert parse_ack_subject(f"$JS.ACK.{tail}") == facts
     assert parse_ack_subject(f"$JS.ACK.{domain}.{account}.{tail}.token") == facts
 

@@ -27,7 +27,7 @@ class Client(NatsClient):
         super().__init__()
         self._certificates = certificates
         self._on_loss = on_loss
-        self._sinks: dict[int, Sink] = {}
+        self._sinks: dict[bytes, Sink] = {}
         self._ps = FrameParser(self, self._sinks)
         self._sink_failure: Callable[[Exception], None] | None = None
         self._flushed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -136,7 +136,7 @@ class Client(NatsClient):
     async def attach(self, subject: str, sink: Sink) -> int:
         """Subscribe; frames are handed to `sink` as they are read, without a queue that could overflow."""
         subscription = await self.subscribe(subject, pending_msgs_limit=0, pending_bytes_limit=0)
-        self._sinks[subscription._id] = sink  # noqa: SLF001
+        self._sinks[b"%d" % subscription._id] = sink  # noqa: SLF001
         return subscription._id  # noqa: SLF001
 
     async def confirm(self) -> None:
@@ -161,7 +161,7 @@ class Client(NatsClient):
                         async with asyncio.timeout(flush_timeout_s):
                             await self.confirm()
         finally:
-            self._sinks.pop(sid, None)
+            self._sinks.pop(b"%d" % sid, None)
             self._remove_sub(sid)
 
     def on_sink_failure(self, callback: Callable[[Exception], None]) -> None:

@@ -9,7 +9,7 @@ from walnatsd.broker.connection import Connection
 from walnatsd.broker.envelope import NO_PAST, Past, open_up
 from walnatsd.broker.errors import BrokerError, NoReplyError, NoRespondersError, NotConnectedError
 from walnatsd.broker.jetstream import JetStream
-from walnatsd.broker.wire import AckSubject, Frame, parse_ack_subject, to_ns
+from walnatsd.broker.wire import AckSubject, Frame, made, parse_ack_subject, to_ns
 from walnatsd.model import headers
 from walnatsd.model.delay import delay_left_s
 from walnatsd.model.message import Message
@@ -42,12 +42,10 @@ class Delivery:
 
     deliveries: int
     """How often the message was handed over from there, this time included."""
-    pending: int
-    """How many messages waited behind this one when it was sent."""
 
     __slots__ = (
-        "_connection", "_consumer", "_deferred_first", "_jetstream", "_past", "_reply", "deliveries", "is_handed_back", "key",
-        "message", "pending", "pulsed_at",
+        "_connection", "_consumer", "_deferred_first", "_jetstream", "_past", "_reply", "deliveries", "has_past", "is_handed_back",
+        "key", "message", "pulsed_at",
     )  # fmt: skip
 
     def __init__(
@@ -63,9 +61,11 @@ class Delivery:
         self._jetstream = jetstream
         self._reply = reply
         self._past = past
+        self.has_past = past is not NO_PAST
+        """Whether something is known of it from before it came to the stream it was handed over from."""
         self._deferred_first = False
         self.message = message
-        stream, self._consumer, self.deliveries, sequence, _, self.pending = facts
+        stream, self._consumer, self.deliveries, sequence, _ = facts
         self.key: Key = (stream, sequence)
         self.is_handed_back = False
         """A nak is on its way: a hand-over that comes now is the next one, even where it overtakes the confirmation."""
@@ -77,9 +77,12 @@ class Delivery:
         """Read a message that comes from an event's stream."""
         _, reply, payload, head = frame
         facts = parse_ack_subject(reply)
-        header = frame.headers() if head else {}
-        header.pop(headers.PIN, None)  # of the hand-over, not of the message
-        message = Message(event, payload, header, facts.stream, facts.sequence, facts.stored_at)
+        stream, _, _, sequence, stored_at = facts
+        header: dict[str, str] = {}
+        if head:
+            header = frame.headers()
+            header.pop(headers.PIN, None)  # of the hand-over, not of the message
+        message = made(Message, (event, payload, header, stream, sequence, stored_at, 0))
         return cls(connection, jetstream, reply, message, facts)
 
     @classmethod

@@ -12,7 +12,7 @@ from typing import Any
 from nats.errors import ProtocolError
 from nats.protocol.parser import Parser
 
-from walnatsd.broker.wire import Frame
+from walnatsd.broker.wire import Frame, made
 
 Sink = Callable[[Frame], None]
 
@@ -26,12 +26,12 @@ size`."""
 class FrameParser(Parser):
     """Reads what the server sends, however it is split."""
 
-    def __init__(self, client: Any, sinks: Mapping[int, Sink]) -> None:
+    def __init__(self, client: Any, sinks: Mapping[bytes, Sink]) -> None:
         """Prepare to parse for a client.
 
         Args:
             client: The library's, with `fail_sink` for what a sink raises.
-            sinks: Who takes the frames of a subscription, by its id.
+            sinks: Who takes the frames of a subscription, by its id as it stands in the line of a message.
         """
         self._rest = bytearray()
         self._whole = 0
@@ -69,9 +69,10 @@ class FrameParser(Parser):
             sink, absent = None, 0
             if words and (in_full := _MESSAGES.get(words[0])):
                 try:
-                    middle += int(words[-2]) if in_full == _WITH_HEAD else 0
+                    if in_full == _WITH_HEAD:
+                        middle += int(words[-2])
                     end = start + int(words[-1]) + 2
-                    sink = sinks.get(int(words[2]))
+                    sink = sinks.get(words[2])
                 except (ValueError, IndexError):
                     raise ProtocolError("nats: malformed MSG") from None
                 absent = in_full - len(words)
@@ -87,10 +88,10 @@ class FrameParser(Parser):
                 if self.buf:
                     raise ProtocolError("nats: unknown protocol")
             else:
-                subject = str(words[1], "utf-8", "replace")  # whoever publishes can write what is no UTF-8 into it
-                reply = "" if absent else str(words[3], "utf-8", "replace")
+                subject = words[1].decode("utf-8", "replace")  # whoever publishes can write what is no UTF-8 into it
+                reply = "" if absent else words[3].decode("utf-8", "replace")
+                frame = made(Frame, (subject, reply, data[middle : end - 2], data[start:middle]))
                 try:
-                    frame = Frame(subject, reply, data[middle : end - 2], data[start:middle])
                     sink(frame)
                     if end == start + 2:  # nothing but a line: acks of a batch are confirmed by as many of the same
                         whole = data[place:end]

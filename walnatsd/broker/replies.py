@@ -76,8 +76,11 @@ class Replies:
 
     def receive(self, frame: Frame) -> None:
         """Hand a reply to who waits for it."""
-        if self._left and self._is_one_of_many(frame):
-            return
+        if self._left:
+            left = self._left.pop(frame.subject, 1)
+            if left > 1 and not (frame.head and frame.status == 503):  # otherwise the others do not matter any more
+                self._left[frame.subject] = left - 1
+                return
         future, _, _ = self._waiting.pop(frame.subject, _NOBODY)
         if future is None or future.done():
             return
@@ -85,14 +88,6 @@ class Replies:
             _fail(future, NoRespondersError("nobody answers there: JetStream or the stream is not available"))
         else:
             future.set_result(frame)
-
-    def _is_one_of_many(self, frame: Frame) -> bool:
-        """Count a reply down; False where it is the last one, or says that nobody listens: then the others do not matter."""
-        left = self._left.pop(frame.subject, 1) - 1
-        if not left or (frame.head and frame.status == 503):
-            return False
-        self._left[frame.subject] = left
-        return True
 
     def break_off(self) -> None:
         """Tell all who wait that the connection broke."""

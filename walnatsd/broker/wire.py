@@ -8,6 +8,10 @@ _BLANKS = " \t\n\r\v\f"
 """What is no part of a header's value around it; other blanks of Unicode are."""
 
 
+made = tuple.__new__
+"""Makes a named tuple of all its fields, as its class does in more than twice the time; here that is once per message."""
+
+
 def to_ns(seconds: float) -> int:
     """Write a duration as NATS does: in whole nanoseconds."""
     return round(seconds * _NANOSECONDS)
@@ -99,8 +103,6 @@ class AckSubject(NamedTuple):
     """Position in the stream."""
     stored_at: float
     """Seconds since the epoch."""
-    pending: int
-    """Messages that wait for the consumer behind this one."""
 
 
 def parse_ack_subject(subject: str) -> AckSubject:
@@ -112,7 +114,9 @@ def parse_ack_subject(subject: str) -> AckSubject:
     tokens = subject.split(".")
     if len(tokens) != 9:
         tokens = tokens[:2] + tokens[4:11] if len(tokens) >= 11 else tokens[:9]
-    if len(tokens) < 9 or tokens[0] != "$JS" or tokens[1] != "ACK":
+    if len(tokens) < 9:
         raise ValueError(f"not an ack subject: {subject!r}")
-    _, _, stream, consumer, delivered, sequence, _, stored_ns, pending = tokens
-    return AckSubject(stream, consumer, int(delivered), int(sequence), int(stored_ns) / _NANOSECONDS, int(pending))
+    js, ack, stream, consumer, delivered, sequence, _, stored_ns, _ = tokens
+    if js != "$JS" or ack != "ACK":
+        raise ValueError(f"not an ack subject: {subject!r}")
+    return made(AckSubject, (stream, consumer, int(delivered), int(sequence), int(stored_ns) / _NANOSECONDS))
