@@ -20,6 +20,10 @@ class HandOver:
     presumed_deferrals: int = 0
 
     @property
+    def has_past(self) -> bool:
+        return bool(self.attempts_before or self.presumed_deferrals)
+
+    @property
     def key(self) -> tuple[str, int]:
         return ("counts", self.sequence)
 

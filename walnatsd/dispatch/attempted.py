@@ -34,9 +34,13 @@ def observe_handled(metrics: Metrics, actor: Actor, handled: Sequence[Attempted]
     """Count attempts that were a success, and write their lines where such are wanted."""
     labels, verdict, now = (actor.event, actor.name), Verdict.ACKNOWLEDGED, time.time()
     metrics.attempts(*labels, verdict).inc(len(handled))
-    metrics.attempt_seconds(*labels, verdict).observe_all([attempt.duration_s for _, attempt, _ in handled])
-    stored = [delivery.message.stored_at for delivery, _, _ in handled]
-    metrics.acknowledged_seconds(*labels).observe_all([now - at if at < now else 0.0 for at in stored])
+    durations = [attempt.duration_s for _, attempt, _ in handled]
+    if durations.count(durations[0]) == len(durations):  # a batch, which is one attempt at all its messages
+        metrics.attempt_seconds(*labels, verdict).observe(durations[0], len(durations))
+    else:
+        metrics.attempt_seconds(*labels, verdict).observe_all(durations)
+    ages = [now - delivery.message.stored_at for delivery, _, _ in handled]
+    metrics.acknowledged_seconds(*labels).observe_all([age if age > 0 else 0.0 for age in ages])
     if _log.is_enabled_for(logging.DEBUG):
         for attempted in handled:
             _write_line(logging.DEBUG, actor, attempted, ACK)

@@ -1,6 +1,7 @@
 """Counting attempts, and remembering what they came to."""
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from walnatsd.broker.delivery import Delivery, Key
@@ -61,9 +62,9 @@ class Attempts:
 
     def number(self, delivery: Delivery) -> int:
         """Which attempt the next one is, from 1."""
-        deferrals = delivery.presumed_deferrals
-        if self._deferrals:
-            deferrals = max(self._deferrals.get(delivery.key, 0), deferrals)
+        if not delivery.has_past and not self._deferrals:
+            return delivery.deliveries
+        deferrals = max(self._deferrals.get(delivery.key, 0), delivery.presumed_deferrals)
         return max(1, delivery.attempts_before + delivery.deliveries - deferrals)
 
     def defer(self, delivery: Delivery) -> None:
@@ -92,10 +93,16 @@ class Attempts:
 
     def forget(self, delivery: Delivery) -> None:
         """Forget a message that is settled for good."""
-        if self._deferrals:
+        self.forget_all((delivery,))
+
+    def forget_all(self, deliveries: Iterable[Delivery]) -> None:
+        """Forget messages that are settled for good."""
+        if not self._deferrals and not self._seen:
+            return
+        for delivery in deliveries:
             self._deferrals.pop(delivery.key, None)
-        if self._seen and (seen := self._seen.pop(delivery.origin, None)):
-            self._size -= seen.size
+            if seen := self._seen.pop(delivery.origin, None):
+                self._size -= seen.size
 
     def keep_done(self, delivery: Delivery) -> None:
         """Take note that a message needs no more attempts, though the server will hand it over again."""

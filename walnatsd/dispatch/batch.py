@@ -55,7 +55,7 @@ class BatchIntake:
         self._tracing = tracing
         self._reports = reports
         self._actor = actor
-        self._batch = batch
+        self._max_size, self._max_bytes, self._max_wait_s = batch.max_size, batch.max_bytes, batch.max_wait
         self._target = target
         self._hand = hand
         self._gate = gate
@@ -80,7 +80,7 @@ class BatchIntake:
         """How many more messages there is room for: those of the batches that may start, and what the open one lacks."""
         if self._unstarted or self._stopping:
             return 0
-        return self._requests_left() * self._batch.max_size - len(self._gathered)
+        return self._requests_left() * self._max_size - len(self._gathered)
 
     def _requests_left(self) -> int:
         """How many requests may start now; at most one waits for a slot of the sidecar."""
@@ -100,22 +100,25 @@ class BatchIntake:
             self._settle_later([delivery], seen)
             return
         size_bytes = len(seen.payload)
-        if self._gathered and not self._has_room(size_bytes):
+        # a full one is sent at once or is due, so that there is room otherwise
+        is_tight = self._is_due or self._gathered_bytes + size_bytes > self._max_bytes
+        if is_tight and not self._has_room(size_bytes):
             self._send_if_possible()
-            if self._gathered and not self._has_room(size_bytes):
+            if not self._has_room(size_bytes):
                 self._settle_later([delivery], Retry(BUSY_PAUSE_S, counts=False))
                 return
         self._gathered.append((delivery, seen))
         self._gathered_bytes += size_bytes
-        if len(self._gathered) >= self._batch.max_size or self._gathered_bytes >= self._batch.max_bytes:
+        if len(self._gathered) >= self._max_size or self._gathered_bytes >= self._max_bytes:
             self._send_if_possible()
         elif self._timer is None and not self._is_due:
-            self._timer = self._loop.call_later(self._batch.max_wait, self._send_if_possible)
+            self._timer = self._loop.call_later(self._max_wait_s, self._send_if_possible)
 
     def _has_room(self, size_bytes: int) -> bool:
-        """Whether the open batch has room for a payload of this size."""
-        batch = self._batch
-        return len(self._gathered) < batch.max_size and self._gathered_bytes + size_bytes <= batch.max_bytes
+        """Whether the open batch has room for a payload of this size. An empty one has, whatever the size."""
+        if not self._gathered:
+            return True
+        return len(self._gathered) < self._max_size and self._gathered_bytes + size_bytes <= self._max_bytes
 
     def look(self) -> None:
         """Nothing waits here for the gate."""
@@ -180,17 +183,18 @@ class BatchIntake:
 
     async def _attempt(self, items: list[Item]) -> None:
         """Send a batch. One that is rejected as a whole is sent again one by one, so that only the poison dies."""
-        numbers = [self._handling.attempts.number(delivery) for delivery, _ in items]
+        number_of = self._handling.attempts.number
+        numbers = [number_of(delivery) for delivery, _ in items]
+        messages = [message for _, message in items]
         trace = None
         if (tracing := self._tracing) is not None:
-            trace = tracing.deliver_batch(self._actor, [message for _, message in items])
+            trace = tracing.deliver_batch(self._actor, messages)
         if self._reports is not None:
             self._reports.started(self._actor, len(items))
         began, started, era = time.time(), time.perf_counter(), self._gate.start()
         try:
             answer = await self._target.attempt_batch(
-                [(message, number) for (_, message), number in zip(items, numbers, strict=True)],
-                trace.header() if trace is not None else {},
+                list(zip(messages, numbers, strict=True)), trace.header() if trace is not None else {}
             )
         except asyncio.CancelledError:
             if trace is not None:
@@ -200,22 +204,17 @@ class BatchIntake:
         duration_s = time.perf_counter() - started
         as_a_whole = answer if isinstance(answer, Outcome) else _ANSWERED
         self._gate.record(as_a_whole, era)
-        outcomes = [answer] * len(items) if isinstance(answer, Outcome) else answer
         if trace is not None:
             trace.attempted(as_a_whole)
         if as_a_whole.verdict is Verdict.REJECTED and len(items) > 1:
             if trace is not None:
-                trace.settled_all(outcomes)
+                trace.settled_all([as_a_whole] * len(items))
             await self._one_by_one(items)
             return
-        await self._conclude_all(
-            [
-                Attempted(delivery, Attempt(number, began, duration_s, outcome))
-                for (delivery, _), number, outcome in zip(items, numbers, outcomes, strict=True)
-            ]
-        )
+        attempts = _attempts(numbers, began, duration_s, answer)
+        await self._conclude_all([Attempted(delivery, of) for (delivery, _), of in zip(items, attempts, strict=True)])
         if trace is not None:
-            trace.settled_all(outcomes)
+            trace.settled_all([attempt.outcome for attempt in attempts])
 
     async def _one_by_one(self, items: list[Item]) -> None:
         left = deque(items)
@@ -231,10 +230,10 @@ class BatchIntake:
         """Conclude each; what was handled together, for a task for each would cost more than they."""
         acknowledged = Verdict.ACKNOWLEDGED  # a member of an enumeration is a call each time
         handled = [each for each in attempts if each.attempt.outcome.verdict is acknowledged]
-        others = [each for each in attempts if each.attempt.outcome.verdict is not acknowledged]
-        if not others:
+        if len(handled) == len(attempts):
             await self._acknowledge(handled)
         else:
+            others = [each for each in attempts if each.attempt.outcome.verdict is not acknowledged]
             await asyncio.gather(self._acknowledge(handled), *map(self._conclude, others))
 
     async def _acknowledge(self, handled: Sequence[Attempted]) -> None:
@@ -267,6 +266,16 @@ class BatchIntake:
 
 def _deliveries(items: Iterable[Item]) -> list[Delivery]:
     return [delivery for delivery, _ in items]
+
+
+def _attempts(
+    numbers: Sequence[int], began: float, duration_s: float, answer: Outcome | Sequence[Outcome]
+) -> list[Attempt]:
+    """Give the attempt at each message. Those of the same number share one, where the answer is for all of them."""
+    if isinstance(answer, Outcome):
+        shared = {number: Attempt(number, began, duration_s, answer) for number in set(numbers)}
+        return [shared[number] for number in numbers]
+    return [Attempt(number, began, duration_s, outcome) for number, outcome in zip(numbers, answer, strict=True)]
 
 
 _ANSWERED = Outcome(Verdict.ACKNOWLEDGED, "answered item by item")

@@ -174,12 +174,12 @@ class Handling:
         forgotten = await self._shielded(lambda: Delivery.ack_all(deliveries)) or ()
         for delivery in forgotten:
             self.attempts.keep_done(delivery)
-        for delivery, attempt, trace in handled:
-            self.attempts.forget(delivery)
-            if self._actor.responds:
+        self.attempts.forget_all(deliveries)
+        if self._actor.responds or self._sidecar.tracing is not None:
+            for delivery, attempt, trace in handled:
                 self._respond(delivery.message, attempt)
-            if trace is not None:
-                trace.settled(attempt, ACK)
+                if trace is not None:
+                    trace.settled(attempt, ACK)
         observe_handled(self._sidecar.metrics, self._actor, handled)
         if (reports := self._sidecar.reports) is not None:
             for delivery, attempt, _ in handled:

@@ -29,6 +29,7 @@ class Screen:
         self._filter = Filter(actor.filter) if actor.filter is not None else None
         self._source = source
         self._is_choosy = self._match_time is not None or self._filter is not None
+        self._takes_all_as_it_is = codecs.are_none and not self._is_choosy
 
     def look(self, message: Message, *, now: float) -> Decision | Message:
         """Decide what needs no attempt, or give the message as the actor shall see it.
@@ -43,6 +44,8 @@ class Screen:
                     return Retry(left_s, counts=False)
             except ValueError as error:
                 return DeadLetter(Cause.MALFORMED, str(error))
+        if self._takes_all_as_it_is:
+            return message
         try:
             payload = self._codecs.decode(message.payload)
         except CodecError as error:

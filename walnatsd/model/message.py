@@ -32,7 +32,7 @@ class Message(NamedTuple):  # cheaper to make than a frozen dataclass, and one i
     @property
     def identity(self) -> str:
         """The uid, or what stands for it where there is none: the place in the stream."""
-        return self.uid or f"{self.stream}-{self.sequence}"
+        return self.headers.get(headers.MESSAGE_ID) or f"{self.stream}-{self.sequence}"
 
     @property
     def trace_id(self) -> str | None:

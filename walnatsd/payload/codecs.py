@@ -36,6 +36,11 @@ class Codecs:
     def __init__(self, steps: Sequence[_Step]) -> None:
         self._steps = tuple(steps)
 
+    @property
+    def are_none(self) -> bool:
+        """Whether payloads are stored as they are emitted."""
+        return not self._steps
+
     def encode(self, payload: bytes) -> bytes:
         """Turn what was emitted into what is stored."""
         for step in self._steps:

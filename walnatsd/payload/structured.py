@@ -61,17 +61,20 @@ def _event(message: Message, source: str, extensions: Mapping[str, Any]) -> dict
         "specversion": "1.0",
         "time": cloudevents.rfc3339(message.stored_at),
     }
-    for name, value in message.headers.items():
-        if (attribute := _attribute_of(name)) is not None:
-            event[attribute] = cloudevents.decoded(cloudevents.encoded(value))
-    media_type = cloudevents.content_type(message.headers)
+    given, media_type = message.headers, headers.DEFAULT_CONTENT_TYPE
+    if given:
+        for name, value in given.items():
+            if (attribute := _attribute_of(name)) is not None:
+                event[attribute] = cloudevents.decoded(cloudevents.encoded(value))
+        media_type = cloudevents.content_type(given)
     event.update(extensions)
     event["datacontenttype"] = media_type
-    for name, value in message.headers.items():
-        if name.lower() in _EXTENSIONS:
-            event[name.lower()] = value
-    if (trace_id := message.trace_id) is not None:
-        event["walnatstrace"] = trace_id
+    if given:
+        for name, value in given.items():
+            if (lower := name.lower()) in _EXTENSIONS:
+                event[lower] = value
+        if (trace_id := message.trace_id) is not None:
+            event["walnatstrace"] = trace_id
     if message.replay:
         event["walnatsreplay"] = message.replay
     if _is_json(media_type, message.payload):

@@ -15,7 +15,7 @@ _VERDICTS = {"ack": Verdict.ACKNOWLEDGED, "retry": Verdict.FAILED, "reject": Ver
 
 def batch_headers(messages: Sequence[Message], *, actor: str, configured: Mapping[str, str]) -> dict[str, str]:
     """Give the headers of a request that carries these messages."""
-    what = [messages[0].stream, actor, *(message.identity for message in messages)]
+    what = [messages[0].stream, actor, *[message.identity for message in messages]]
     return {
         "content-type": BATCH_TYPE,
         "webhook-id": f"msg_{hashlib.sha256(chr(0).join(what).encode()).hexdigest()[:32]}",
