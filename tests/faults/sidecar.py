@@ -10,7 +10,7 @@ from faults.ledger import Attempt, Ledger
 from support.daemon import Process
 from walnatsd.broker import delivery
 
-LET_GO = (delivery.FORGOTTEN, delivery.GONE)
+LET_GO = (delivery.FORGOTTEN, delivery.GONE, delivery.REPLACED)
 """What is logged of an ack that ends without NATS' word."""
 KEPT_LINES = 1000
 

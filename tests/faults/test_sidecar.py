@@ -7,7 +7,7 @@ import pytest
 
 from faults.ledger import Ledger, Sighting
 from faults.sidecar import SidecarLog
-from walnatsd.broker.delivery import FORGOTTEN, GONE
+from walnatsd.broker.delivery import FORGOTTEN, GONE, REPLACED
 
 LATE = 30.0
 """Seconds after which a message is seen again."""
@@ -51,14 +51,14 @@ def test_an_ack_that_is_logged_was_confirmed(ledger, log) -> None:
     assert seen_after_ack(ledger) == 1
 
 
-@pytest.mark.parametrize("why", [FORGOTTEN, GONE])
+@pytest.mark.parametrize("why", [FORGOTTEN, GONE, REPLACED])
 def test_an_ack_that_was_let_go_was_not_confirmed(ledger, log, why: str) -> None:
     log.read(let_go(why))
     log.read(attempt())
     assert seen_after_ack(ledger) == 0
 
 
-@pytest.mark.parametrize("why", [FORGOTTEN, GONE])
+@pytest.mark.parametrize("why", [FORGOTTEN, GONE, REPLACED])
 def test_after_an_ack_that_was_let_go_the_next_one_counts_again(ledger, log, why: str) -> None:
     log.read(let_go(why))
     log.read(attempt())

@@ -16,6 +16,7 @@ from support.receiver import Received
 from support.waiting import until
 from walnatsd.api import watch
 from walnatsd.broker import jetstream as module
+from walnatsd.broker.delivery import REPLACED
 
 CREATE = "CONSUMER.CREATE.counts.print"
 STREAM = {"name": "counts", "subjects": ["counts"], "retention": "interest"}
@@ -55,27 +56,33 @@ def _restored(logs: list[dict[str, object]]) -> int:
 
 
 async def test_a_job_that_outlives_its_stream_does_not_settle_a_message_of_the_new_one(nats, receiver) -> None:
-    """Both have the same sequence: the new one was taken for a redelivery, and lost."""
-    release = asyncio.Event()
+    """Both have the same place, by which JetStream settles: the new one was lost, for its retry never came."""
+    release, new = asyncio.Event(), 0
 
     async def slow(received: Received) -> web.StreamResponse:
+        nonlocal new
         if received.body == b"old":
             await release.wait()
-        return web.Response()
+            return web.Response()
+        new += 1
+        return web.Response(status=500 if new == 1 else 200)
 
     receiver.answer = slow
-    actor = {"name": "print", "event": "counts", "url": receiver.url}
-    async with running(config_text(nats.url, events=[{"name": "counts"}], actors=[actor])) as sidecar:
-        await sidecar.emit("counts", "old")
-        await receiver.wait_for(1)
-        async with nats.jetstream() as jetstream:
-            await jetstream.delete_stream("counts")
-            await until(lambda: _exists(jetstream))
-            assert (await sidecar.emit("counts", "new"))["sequence"] == 1
-            await until(lambda: _handed_out(jetstream))
-            release.set()
-            await receiver.wait_for(2)
-    assert receiver.bodies == [b"old", b"new"]
+    actor = {"name": "print", "event": "counts", "url": receiver.url, "retry": {"delays": [0.1]}}
+    with capture_logs() as logs:
+        async with running(config_text(nats.url, events=[{"name": "counts"}], actors=[actor])) as sidecar:
+            await sidecar.emit("counts", "old")
+            await receiver.wait_for(1)
+            async with nats.jetstream() as jetstream:
+                await jetstream.delete_stream("counts")
+                await until(lambda: _exists(jetstream))
+                assert (await sidecar.emit("counts", "new"))["sequence"] == 1
+                await until(lambda: _handed_out(jetstream))
+                release.set()
+                await receiver.wait_for(3)
+                await until(lambda: _settled(jetstream))
+    assert receiver.bodies == [b"old", b"new", b"new"]
+    assert [line["sequence"] for line in logs if line["event"] == REPLACED] == [1]
 
 
 async def _exists(jetstream: JetStreamContext) -> bool:

@@ -146,6 +146,19 @@ async def test_acks_that_are_said_together_are_each_confirmed(nats) -> None:
             assert parts.connection._replies.waiting == 0
 
 
+async def test_of_acks_that_are_said_together_those_are_left_out_whose_messages_have_lost_their_place(nats) -> None:
+    async with broker(nats.url) as parts:
+        await parts.consumer()
+        async with pulling(parts) as puller:
+            await parts.store(b"1", b"2", b"3")
+            held = await until(lambda: len(puller.held) == 3 and puller.held)
+            held[1].is_replaced = True
+            with capture_logs() as logs:
+                assert not await Delivery.ack_all(held)
+            assert await parts.unsettled() == 1
+    assert [line["sequence"] for line in logs if line["event"] == module.REPLACED] == [2]
+
+
 async def test_acks_that_are_said_together_wait_for_nats_to_come_back(nats) -> None:
     async with broker(nats.url) as parts:
         await parts.consumer()

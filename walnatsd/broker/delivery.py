@@ -22,6 +22,7 @@ LONGEST_NAK_S = 30 * 86400.0
 
 FORGOTTEN = "NATS has forgotten that it handed a message over, and will do so again"
 GONE = "the consumer is gone, so there is nothing left to settle"
+REPLACED = "another message has the place of this one, so there is nothing left to settle"
 """What is logged where a settlement ends without NATS' word. The ledger of tests/faults goes by it."""
 
 _ACK = "+ACK"
@@ -45,7 +46,7 @@ class Delivery:
 
     __slots__ = (
         "_connection", "_consumer", "_deferred_first", "_jetstream", "_past", "_reply", "deliveries", "has_past", "is_handed_back",
-        "key", "message", "pulsed_at",
+        "is_replaced", "key", "message", "pulsed_at",
     )  # fmt: skip
 
     def __init__(
@@ -69,6 +70,9 @@ class Delivery:
         self.key: Key = (stream, sequence)
         self.is_handed_back = False
         """A nak is on its way: a hand-over that comes now is the next one, even where it overtakes the confirmation."""
+        self.is_replaced = False
+        """Another message has its place, for the stream was deleted and made anew. JetStream settles by the place alone: what is
+        said of this one would be taken for that one."""
         self.pulsed_at = 0.0
         """When NATS was last told that it is in our hands, by the clock of who tells it."""
 
@@ -151,13 +155,19 @@ class Delivery:
         """
         if len(deliveries) == 1:
             return () if await deliveries[0].ack() else deliveries
+        if any(delivery.is_replaced for delivery in deliveries):
+            return await Delivery._ack_each(deliveries)
         replies = [delivery._reply for delivery in deliveries]  # noqa: SLF001 - of the same class
         try:
             await deliveries[0]._connection.say_all(replies, _ACK, timeout_s=SETTLE_TIMEOUT_S)  # noqa: SLF001
         except (NotConnectedError, NoReplyError, NoRespondersError):
-            confirmed = await asyncio.gather(*(delivery.ack() for delivery in deliveries))
-            return [delivery for delivery, is_confirmed in zip(deliveries, confirmed, strict=True) if not is_confirmed]
+            return await Delivery._ack_each(deliveries)
         return ()
+
+    @staticmethod
+    async def _ack_each(deliveries: Sequence["Delivery"]) -> Sequence["Delivery"]:
+        confirmed = await asyncio.gather(*(delivery.ack() for delivery in deliveries))
+        return [delivery for delivery, is_confirmed in zip(deliveries, confirmed, strict=True) if not is_confirmed]
 
     async def nak(self, after_s: float = 0.0) -> None:
         """Hand the message back, to be delivered again not before `after_s` seconds, or after 30 days."""
@@ -175,7 +185,7 @@ class Delivery:
 
     def progress(self) -> None:
         """Tell NATS that the job is in progress; nothing is lost if that does not arrive."""
-        if self.is_handed_back:
+        if self.is_handed_back or self.is_replaced:
             return  # it would undo the delay of the nak
         try:
             self._connection.publish(self._reply, b"+WPI")
@@ -184,7 +194,7 @@ class Delivery:
 
     async def _settle(self, word: bytes) -> bool:
         pause_s = SETTLE_PAUSE_S
-        while True:
+        while not self.is_replaced:
             try:
                 await self._connection.request(self._reply, word, timeout_s=SETTLE_TIMEOUT_S)
             except NotConnectedError:
@@ -199,6 +209,8 @@ class Delivery:
                     return True
             else:
                 return True
+        self._tell(REPLACED)
+        return True
 
     async def _is_forgotten(self) -> bool:
         """Tell whether the server knows nothing of the hand-over.
@@ -213,12 +225,7 @@ class Delivery:
             return False
         if info is None or self.key[1] <= info.get("delivered", {}).get("stream_seq", 0):
             return False
-        _log.warning(
-            FORGOTTEN,
-            stream=self.key[0],
-            consumer=self._consumer,
-            sequence=self.message.sequence,
-        )
+        self._tell(FORGOTTEN)
         return True
 
     async def _is_gone(self) -> bool:
@@ -229,13 +236,12 @@ class Delivery:
             return False
         if info is not None:
             return False
-        _log.warning(
-            GONE,
-            stream=self.key[0],
-            consumer=self._consumer,
-            sequence=self.message.sequence,
-        )
+        self._tell(GONE)
         return True
+
+    def _tell(self, why: str) -> None:
+        """Say why a settlement ends without NATS' word."""
+        _log.warning(why, stream=self.key[0], consumer=self._consumer, sequence=self.message.sequence)
 
 
 def _is_early(message: Message, stored_at: float) -> bool:

@@ -59,10 +59,12 @@ class Hand:
 
         The server hands a message over again when it missed the pulses. It is still handled once at a time here, and
         settled by the newer hand-over. What comes after a nak is the next hand-over, even where it overtakes the nak's
-        confirmation; so is what has the place of a message whose stream was deleted and made anew.
+        confirmation; so is what has the place of a message whose stream was deleted and made anew, and of that one nothing
+        more is said.
         """
         if held := self._held.get(delivery.key):
-            if held.is_handed_back or held.message.stored_at != delivery.message.stored_at:
+            held.is_replaced = held.message.stored_at != delivery.message.stored_at
+            if held.is_handed_back or held.is_replaced:
                 self._next[delivery.key] = delivery
             else:
                 held.take_over(delivery)
