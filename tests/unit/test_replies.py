@@ -72,3 +72,25 @@ async def test_a_connection_that_breaks_tells_who_waits_for_many_and_what_was_co
     with pytest.raises(NoReplyError):
         await future
     assert not replies._left
+
+
+async def test_a_group_is_told_once_of_each_of_its_own_that_is_waited_for_no_longer(monkeypatch) -> None:
+    monkeypatch.setattr(module, "SWEEP_INTERVAL_S", 0.01)
+    told: list[int] = []
+    replies = Replies("_INBOX.x.r", on_group=lambda: told.append(replies.waiting))
+    answered, _ = replies.expect(5.0, "a", in_group=True)
+    refused, _ = replies.expect(5.0, "a", in_group=True)
+    _, late = replies.expect(0.0, "a", in_group=True)
+    replies.expect(5.0, "a", in_group=True)
+    alone, _ = replies.expect(5.0, "a")
+    replies.receive(frame(answered))
+    replies.receive(frame(answered))
+    replies.receive(frame(refused, b"NATS/1.0 503\r\n\r\n"))
+    replies.receive(frame(alone))
+    assert len(told) == 2
+    async with sweeping(replies):
+        with pytest.raises(NoReplyError):
+            await late
+    assert len(told) == 3
+    replies.break_off()
+    assert len(told) == 4

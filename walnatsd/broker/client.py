@@ -15,6 +15,7 @@ from nats.aio.client import PING_PROTO
 from nats.aio.client import Client as NatsClient
 
 from walnatsd.broker.errors import NotConnectedError
+from walnatsd.broker.group_commit import GroupCommit
 from walnatsd.broker.parser import FrameParser, Sink
 from walnatsd.config.certificates import Certificates
 
@@ -30,8 +31,12 @@ class Client(NatsClient):
         self._sinks: dict[bytes, Sink] = {}
         self._ps = FrameParser(self, self._sinks)
         self._sink_failure: Callable[[Exception], None] | None = None
-        self._flushed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self._flushed: asyncio.Future[None] = self._loop.create_future()
         self._flushed.set_result(None)
+        self._is_leaving = False
+        self.group = GroupCommit(self._leave)
+        """Of messages whose answers are waited for one by one."""
 
     # ---- remedies
 
@@ -106,32 +111,66 @@ class Client(NatsClient):
             return f"reconnecting ({why!r})"
         return ""
 
+    @property
+    def _writer(self) -> asyncio.StreamWriter | None:
+        """Where bytes go; a WebSocket has none."""
+        return getattr(self._transport, "_io_writer", None)
+
     def drop_socket(self) -> None:
         """Close the socket without waiting for anything."""
-        writer = getattr(self._transport, "_io_writer", None)  # a WebSocket has none
-        if writer is not None:
-            writer.transport.abort()
+        if self._writer is not None:
+            self._writer.transport.abort()
 
     def forget_unsent(self) -> None:
         """Fault: what was queued when the connection broke is sent after the reconnect, when its sender has given up."""
         self._pending.clear()
         self._pending_data_size = 0
+        self.group.forget()
 
     # ---- fast paths
 
     def send(self, frame: bytes) -> None:
-        """Queue a frame; it leaves with others in this turn of the event loop.
+        """Queue a frame; it leaves in this turn of the event loop, with all that is queued.
 
         Raises:
             NotConnectedError: There is no connection; nothing was queued.
         """
-        queue = self._flush_queue
-        if not self.is_connected or queue is None:
+        self._queue(frame)
+        self._leave()
+
+    def send_in_group(self, frame: bytes) -> None:
+        """Queue a frame; it leaves with others that come soon, where such are expected.
+
+        Raises:
+            NotConnectedError: There is no connection; nothing was queued.
+        """
+        self._queue(frame)
+        self.group.add()
+
+    def _queue(self, frame: bytes) -> None:
+        if not self.is_connected:
             raise NotConnectedError("NATS is not connected")
         self._pending.append(frame)
         self._pending_data_size += len(frame)
-        if queue.empty():
-            queue.put_nowait(self._flushed)
+
+    def _leave(self) -> None:
+        """Have all that is queued written in this turn of the event loop."""
+        if not self._is_leaving:
+            self._is_leaving = True
+            self._loop.call_soon(self._write)
+
+    def _write(self) -> None:
+        """Write what is queued, without the library's flusher: to wake it costs more than to write."""
+        self._is_leaving = False
+        self.group.left()
+        writer = self._writer
+        if writer is None:
+            if self._flush_queue is not None and self._flush_queue.empty():
+                self._flush_queue.put_nowait(self._flushed)
+        elif self._pending and not writer.is_closing():  # of one that is, the read loop tells the loss
+            frames, self._pending = self._pending, []
+            self._pending_data_size = 0
+            writer.write(b"".join(frames))
 
     async def attach(self, subject: str, sink: Sink) -> int:
         """Subscribe; frames are handed to `sink` as they are read, without a queue that could overflow."""

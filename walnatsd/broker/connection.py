@@ -55,7 +55,7 @@ class Connection:
         self._inbox = f"{settings.inbox_prefix}.{secrets.token_hex(9)}"
         self._inboxes = 0
         self._denied = Denied(self._inbox, settings.inbox_prefix, asyncio.get_running_loop().time)
-        self._replies = Replies(f"{self._inbox}.r", self._denied.why_silent)
+        self._replies = Replies(f"{self._inbox}.r", self._denied.why_silent, self._client.group.answered)
         self.inbox = Inbox(settings.inbox_prefix)
         """Where answers to calls come in."""
         self._connected = asyncio.Event()
@@ -119,9 +119,9 @@ class Connection:
         return await self.ask(subject, payload, head=head, timeout_s=timeout_s)
 
     def ask(
-        self, subject: str, payload: bytes = b"", *, head: bytes = b"", timeout_s: float = 5.0
+        self, subject: str, payload: bytes = b"", *, head: bytes = b"", timeout_s: float = 5.0, in_group: bool = False
     ) -> asyncio.Future[Frame]:
-        """Send a message now; the reply is to be awaited.
+        """Send a message now, or in a group with others that come soon; the reply is to be awaited.
 
         Awaiting it raises NoReplyError (no answer within `timeout_s` seconds, or the connection broke) and
         NoRespondersError (nobody listens there).
@@ -131,9 +131,10 @@ class Connection:
         """
         if not self._connected.is_set():
             raise NotConnectedError("NATS is not connected")
-        reply, future = self._replies.expect(timeout_s, subject)
+        reply, future = self._replies.expect(timeout_s, subject, in_group=in_group)
+        send = self._client.send_in_group if in_group else self._client.send
         try:
-            self._client.send(publish_frame(subject, reply, head, payload))
+            send(publish_frame(subject, reply, head, payload))
         except NotConnectedError:
             future.cancel()
             raise

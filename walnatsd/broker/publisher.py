@@ -146,7 +146,7 @@ class Publisher:
         head = _head_of(header)
         self._see_that_it_fits(subject, len(head) + len(payload), header, room)
         try:
-            reply = self._connection.ask(subject, payload, head=head, timeout_s=ACK_TIMEOUT_S)
+            reply = self._connection.ask(subject, payload, head=head, timeout_s=ACK_TIMEOUT_S, in_group=True)
         except NotConnectedError:
             return None
         return Begun(reply, self._connection.now() + budget_s)

@@ -10,23 +10,30 @@ from walnatsd.broker.wire import Frame
 
 SWEEP_INTERVAL_S = 0.25
 NO_ANSWER = "NATS did not answer in time"
-_NOBODY = (None, 0.0, "")
+_NOBODY = (None, 0.0, "", False)
 
 
 class Replies:
     """Futures by reply subject. One sweep looks for late ones, so a request costs no timer of its own."""
 
-    def __init__(self, inbox: str, why_silent: Callable[[str], str | None] = lambda _subject: None) -> None:
+    def __init__(
+        self,
+        inbox: str,
+        why_silent: Callable[[str], str | None] = lambda _subject: None,
+        on_group: Callable[[], None] = lambda: None,
+    ) -> None:
         """Prepare waiting.
 
         Args:
             inbox: What reply subjects begin with.
             why_silent: Says why there is no answer from a subject, where that is known.
+            on_group: Called when one that belongs to a group is waited for no longer.
         """
         self._prefix = inbox + "."
         self._why_silent = why_silent
+        self._on_group = on_group
         self._tokens = counted(1)
-        self._waiting: dict[str, tuple[asyncio.Future[Frame], float, str]] = {}
+        self._waiting: dict[str, tuple[asyncio.Future[Frame], float, str, bool]] = {}
         self._left: dict[str, int] = {}
         """How many more replies must come to a subject, where that is more than one."""
         self._loop = asyncio.get_running_loop()
@@ -44,16 +51,16 @@ class Replies:
     @property
     def asked(self) -> list[str]:
         """Where replies are waited for from."""
-        return [asked for _, _, asked in self._waiting.values()]
+        return [asked for _, _, asked, _ in self._waiting.values()]
 
-    def expect(self, timeout_s: float, asked: str) -> tuple[str, asyncio.Future[Frame]]:
-        """Give a reply subject, and a future of what comes there when `asked` is asked.
+    def expect(self, timeout_s: float, asked: str, *, in_group: bool = False) -> tuple[str, asyncio.Future[Frame]]:
+        """Give a reply subject, and a future of what comes there when `asked` is asked, as one of a group or not.
 
         The future raises NoReplyError and NoRespondersError.
         """
         subject = f"{self._prefix}{next(self._tokens)}"
         future: asyncio.Future[Frame] = asyncio.Future(loop=self._loop)
-        self._waiting[subject] = (future, self._loop.time() + timeout_s, asked)
+        self._waiting[subject] = (future, self._loop.time() + timeout_s, asked, in_group)
         return subject, future
 
     def expect_many(self, count: int, timeout_s: float, asked: str) -> tuple[list[str], list[asyncio.Future[Frame]]]:
@@ -61,7 +68,7 @@ class Replies:
         loop, prefix, deadline = self._loop, self._prefix, self._loop.time() + timeout_s
         subjects = [f"{prefix}{token}" for token in islice(self._tokens, count)]
         futures: list[asyncio.Future[Frame]] = [asyncio.Future(loop=loop) for _ in subjects]
-        self._waiting.update(zip(subjects, zip(futures, repeat(deadline), repeat(asked)), strict=False))
+        self._waiting.update(zip(subjects, zip(futures, repeat(deadline), repeat(asked), repeat(False)), strict=False))
         return subjects, futures
 
     def expect_all(self, count: int, timeout_s: float, asked: str) -> tuple[str, asyncio.Future[Frame]]:
@@ -81,7 +88,9 @@ class Replies:
             if left > 1 and not (frame.head and frame.status == 503):  # otherwise the others do not matter any more
                 self._left[frame.subject] = left - 1
                 return
-        future, _, _ = self._waiting.pop(frame.subject, _NOBODY)
+        future, _, _, in_group = self._waiting.pop(frame.subject, _NOBODY)
+        if in_group:
+            self._on_group()
         if future is None or future.done():
             return
         if frame.head and frame.status == 503:
@@ -93,7 +102,9 @@ class Replies:
         """Tell all who wait that the connection broke."""
         self._left.clear()
         waiting, self._waiting = self._waiting, {}
-        for future, _, _ in waiting.values():
+        for future, _, _, in_group in waiting.values():
+            if in_group:
+                self._on_group()
             if not future.done():
                 _fail(future, NoReplyError("the connection to NATS broke before the answer came"))
 
@@ -102,9 +113,11 @@ class Replies:
         while True:
             await asyncio.sleep(SWEEP_INTERVAL_S)
             now = self._loop.time()
-            late = [subject for subject, (_, deadline, _) in self._waiting.items() if deadline <= now]
+            late = [subject for subject, (_, deadline, _, _) in self._waiting.items() if deadline <= now]
             for subject in late:
-                future, _, asked = self._waiting.pop(subject)
+                future, _, asked, in_group = self._waiting.pop(subject)
+                if in_group:
+                    self._on_group()
                 self._left.pop(subject, None)
                 if not future.done():
                     _fail(future, NoReplyError(self._why_silent(asked) or NO_ANSWER))
