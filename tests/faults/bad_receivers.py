@@ -38,6 +38,8 @@ def getaddrinfo(host, *arguments, **options):
             raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
     return ask(host, *arguments, **options)
 socket.getaddrinfo = getaddrinfo
+import walnatsd.webhook.dialer
+walnatsd.webhook.dialer.DNS_TTL_S = 1.0
 """
 
 
@@ -178,11 +180,11 @@ async def certificate_expires(stage: Stage) -> None:
 SCENARIOS = [
     Scenario(
         "bad-receivers", 4, bad_receivers,
-        Form(rounds=1, rate=100, hold_s=0), Form(rounds=5, rate=200, hold_s=5),
+        Form(rounds=1, rate=100, hold_s=0, flow_s=0.5), Form(rounds=5, rate=200, hold_s=5),
     ),
-    Scenario("name-fails", 4, name_fails, Form(rounds=1, rate=100, hold_s=0), Form(rounds=5, rate=200, hold_s=5)),
+    Scenario("name-fails", 4, name_fails, Form(rounds=1, rate=100, hold_s=0, flow_s=0.5), Form(rounds=5, rate=200, hold_s=5)),
     Scenario(
         "certificate-expires", 4, certificate_expires,
-        Form(rounds=1, rate=100, hold_s=0), Form(rounds=5, rate=200, hold_s=5),
+        Form(rounds=1, rate=100, hold_s=0, flow_s=0.5), Form(rounds=5, rate=200, hold_s=5),
     ),
 ]  # fmt: skip

@@ -38,5 +38,7 @@ async def bad_ways(stage: Stage) -> None:
 
 
 SCENARIOS = [
-    Scenario("bad-ways", 2, bad_ways, Form(rounds=1, rate=100, hold_s=2), Form(rounds=8, rate=200, hold_s=5)),
+    Scenario(
+        "bad-ways", 2, bad_ways, Form(rounds=1, rate=100, hold_s=1, flow_s=0.5), Form(rounds=8, rate=200, hold_s=5)
+    ),
 ]

@@ -92,10 +92,10 @@ async def _says(sidecar: Sidecar, words: str) -> bool:
 SCENARIOS = [
     Scenario(
         "credentials-revoked", 5, credentials_revoked,
-        Form(rounds=1, rate=100, hold_s=0.5), Form(rounds=8, rate=200, hold_s=8),
+        Form(rounds=1, rate=100, hold_s=0.5, flow_s=0.5), Form(rounds=8, rate=200, hold_s=8),
     ),
     Scenario(
         "nats-certificate-expires", 4, nats_certificate_expires,
-        Form(rounds=1, rate=100, hold_s=0.5), Form(rounds=5, rate=200, hold_s=5),
+        Form(rounds=1, rate=100, hold_s=0.5, flow_s=0.5), Form(rounds=5, rate=200, hold_s=5),
     ),
 ]  # fmt: skip

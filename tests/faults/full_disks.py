@@ -73,10 +73,10 @@ async def spool_disk_full(stage: Stage) -> None:
 SCENARIOS = [
     Scenario(
         "embedded-disk-full", 5, embedded_disk_full,
-        Form(rounds=1, rate=100, hold_s=1), Form(rounds=6, rate=200, hold_s=10),
+        Form(rounds=1, rate=100, hold_s=1, flow_s=0.5), Form(rounds=6, rate=200, hold_s=10),
     ),
     Scenario(
         "spool-disk-full", 5, spool_disk_full,
-        Form(rounds=1, rate=100, hold_s=0.5), Form(rounds=6, rate=200, hold_s=5),
+        Form(rounds=1, rate=100, hold_s=0.5, flow_s=0.5), Form(rounds=6, rate=200, hold_s=5),
     ),
 ]  # fmt: skip

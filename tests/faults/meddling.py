@@ -96,6 +96,6 @@ async def _actor(sidecar: Sidecar, event: str, actor: str) -> dict[str, list[str
 SCENARIOS = [
     Scenario(
         "somebody-meddles", 5, somebody_meddles,
-        Form(rounds=1, rate=100, hold_s=0), Form(rounds=8, rate=200, hold_s=0),
+        Form(rounds=1, rate=100, hold_s=0, flow_s=0.5), Form(rounds=8, rate=200, hold_s=0),
     ),
 ]  # fmt: skip

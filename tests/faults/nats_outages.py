@@ -48,10 +48,10 @@ async def nats_freezes(stage: Stage) -> None:
 SCENARIOS = [
     Scenario(
         "nats-restarts", 2, nats_restarts,
-        Form(rounds=2, rate=100, hold_s=0.5), Form(rounds=16, rate=200, hold_s=5),
+        Form(rounds=2, rate=100, hold_s=0.5, flow_s=0.5), Form(rounds=16, rate=200, hold_s=5),
     ),
     Scenario(
         "nats-freezes", 2, nats_freezes,
-        Form(rounds=1, rate=100, hold_s=9), Form(rounds=4, rate=200, hold_s=10),
+        Form(rounds=1, rate=100, hold_s=9, flow_s=0.5), Form(rounds=4, rate=200, hold_s=10),
     ),
 ]  # fmt: skip

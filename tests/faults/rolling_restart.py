@@ -40,6 +40,6 @@ async def rolling_restart(stage: Stage) -> None:
 SCENARIOS = [
     Scenario(
         "rolling-restart", 6, rolling_restart,
-        Form(rounds=1, rate=50, hold_s=0), Form(rounds=4, rate=100, hold_s=0),
+        Form(rounds=1, rate=50, hold_s=0, flow_s=0.5), Form(rounds=4, rate=100, hold_s=0),
     ),
 ]  # fmt: skip

@@ -29,5 +29,11 @@ async def sidecar_kills(stage: Stage) -> None:
 
 
 SCENARIOS = [
-    Scenario("sidecar-kills", 1, sidecar_kills, Form(rounds=2, rate=100, hold_s=0), Form(rounds=30, rate=200, hold_s=0))
+    Scenario(
+        "sidecar-kills",
+        1,
+        sidecar_kills,
+        Form(rounds=2, rate=100, hold_s=0, flow_s=0.5),
+        Form(rounds=30, rate=200, hold_s=0),
+    )
 ]

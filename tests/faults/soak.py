@@ -25,8 +25,8 @@ CALLERS = 32
 MEASURED_S = 5.0
 """How long the highest rate is measured."""
 SAMPLE_S = 1.0
-PAUSE_S = (2.0, 8.0)
-"""Between two faults."""
+PAUSE = (0.2, 0.8)
+"""Between two faults, as a share of the longest time for which something stays broken."""
 JUDGED_FROM_S = 120.0
 """A shorter run is over before connections and caches are what they come to be."""
 MOST_GROWTH = {"memory MB": 10.0, "file descriptors": 8.0, "tasks": 16.0}
@@ -121,6 +121,8 @@ async def spoil_an_actor(world: World) -> None:
 FAULTS: tuple[Callable[[World], Awaitable[None]], ...] = (
     end_sidecar, restart_nats, freeze_nats, cut, forsake, delay, take_actors_down, spoil_an_actor,
 )  # fmt: skip
+QUICK_FAULTS = tuple(fault for fault in FAULTS if fault is not forsake)
+"""Of a short run, which would be over before it is noticed that nobody is there; `bad-ways` waits for that in any form."""
 
 
 async def soak(stage: Stage) -> None:
@@ -134,13 +136,14 @@ async def soak(stage: Stage) -> None:
     stage.figures["emits a second"] = rate
     samples: list[Sample] = []
     sampling = asyncio.create_task(_sample(stage.sidecars[0], samples))
+    faults = FAULTS if stage.form.seconds >= JUDGED_FROM_S else QUICK_FAULTS
     try:
         async with stage.load(rate):
             world, until_ = World(stage, nats, ways), time.monotonic() + stage.form.seconds
             while time.monotonic() < until_:
                 await stage.progress(1)
-                await stage.chance.choice(FAULTS)(world)
-                await asyncio.sleep(stage.chance.uniform(*PAUSE_S))
+                await stage.chance.choice(faults)(world)
+                await asyncio.sleep(stage.form.hold_s * stage.chance.uniform(*PAUSE))
             await until(stage.are_ready, timeout_s=PATIENCE_S, what="the sidecars to be ready again")
             await stage.progress()
         await stage.settle()
@@ -184,6 +187,6 @@ def _judge(stage: Stage, samples: list[Sample]) -> None:
 SCENARIOS = [
     Scenario(
         "soak", 7, soak,
-        Form(rounds=0, rate=100, hold_s=1, seconds=10), Form(rounds=0, rate=0, hold_s=10, seconds=600),
+        Form(rounds=0, rate=100, hold_s=1, seconds=6, flow_s=0.5), Form(rounds=0, rate=0, hold_s=10, seconds=600),
     ),
 ]  # fmt: skip

@@ -54,6 +54,8 @@ class Form:
     """How long what is broken stays broken."""
     seconds: float = 0.0
     """How long it all lasts, where that is what counts."""
+    flow_s: float = 1.0
+    """How long messages flow before and after what is broken, at the rate."""
 
 
 class Stage:
@@ -168,8 +170,8 @@ class Stage:
         await server.start()
 
     async def progress(self, count: int | None = None) -> None:
-        """Wait until so many more messages are acknowledged and so many calls came; the load of a second by default."""
-        count = count or max(20, int(self.form.rate))
+        """Wait until so many more messages are acknowledged and so many calls came; those of `flow_s` by default."""
+        count = count or max(20, int(self.form.rate * self.form.flow_s))
         acknowledged, sightings = self.ledger.acknowledged + count, self.ledger.sightings + count
         await until(
             lambda: self.ledger.acknowledged >= acknowledged and self.ledger.sightings >= sightings,

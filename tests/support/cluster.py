@@ -14,6 +14,8 @@ from support.nats_server import NatsServer, free_port
 from support.waiting import until
 
 SIZE = 3
+ELECTION_S = 1.0
+"""Who asks before there is a leader gets no answer; so soon it is asked again."""
 
 
 class Cluster:
@@ -56,7 +58,8 @@ class Cluster:
     async def wait_ready(self) -> None:
         """Wait until a stream with three replicas can be made."""
         async with self.jetstream() as jetstream:
-            await until(lambda: _takes_streams(jetstream), timeout_s=30)
+            hasty = jetstream._nc.jetstream(timeout=ELECTION_S)
+            await until(lambda: _takes_streams(hasty), timeout_s=30)
 
 
 async def _takes_streams(jetstream: JetStreamContext) -> bool:
