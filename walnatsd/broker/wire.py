@@ -51,7 +51,7 @@ class Frame(NamedTuple):  # cheaper to make than a frozen dataclass, and one is 
     def headers(self) -> dict[str, str]:
         """Parse the header block. Of a name that stands twice, the last value counts."""
         parsed = {}
-        for line in str(self.head, "utf-8", "replace").split("\r\n")[1:]:
+        for line in self.head.decode("utf-8", "replace").removesuffix("\r\n\r\n").split("\r\n")[1:]:
             name, colon, value = line.partition(":")
             if colon:
                 parsed[name] = value.strip(_BLANKS)

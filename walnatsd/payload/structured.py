@@ -2,7 +2,7 @@
 
 import base64
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -63,16 +63,15 @@ def _event(message: Message, source: str, extensions: Mapping[str, Any]) -> dict
     }
     given, media_type = message.headers, headers.DEFAULT_CONTENT_TYPE
     if given:
-        for name, value in given.items():
-            if (attribute := _attribute_of(name)) is not None:
-                event[attribute] = cloudevents.decoded(cloudevents.encoded(value))
+        attributes, trace_context = _parts_of(tuple(given))
+        for name, attribute in attributes:
+            event[attribute] = cloudevents.decoded(cloudevents.encoded(given[name]))
         media_type = cloudevents.content_type(given)
     event.update(extensions)
     event["datacontenttype"] = media_type
     if given:
-        for name, value in given.items():
-            if (lower := name.lower()) in _EXTENSIONS:
-                event[lower] = value
+        for name, extension in trace_context:
+            event[extension] = given[name]
         if (trace_id := message.trace_id) is not None:
             event["walnatstrace"] = trace_id
     if message.replay:
@@ -84,7 +83,13 @@ def _event(message: Message, source: str, extensions: Mapping[str, Any]) -> dict
     return event
 
 
-@lru_cache(maxsize=256)  # few in practice; an emitter may make long ones up
+@lru_cache(maxsize=256)  # messages of an event mostly have headers of the same names
+def _parts_of(names: tuple[str, ...]) -> tuple[Sequence[tuple[str, str]], Sequence[tuple[str, str]]]:
+    """Give which headers are attributes and which are trace context, each with its name in an event."""
+    attributes = [(name, attribute) for name in names if (attribute := _attribute_of(name)) is not None]
+    return attributes, [(name, lower) for name in names if (lower := name.lower()) in _EXTENSIONS]
+
+
 def _attribute_of(header: str) -> str | None:
     """Give the attribute that a stored header stands for; None where it is none, or the format has no such name."""
     lower = headers.deliverable(header)
