@@ -15,6 +15,9 @@ from walnatsd.payload import cloudevents
 _ATTRIBUTE = re.compile(r"[a-z0-9]+")
 _EXTENSIONS = ("traceparent", "tracestate")  # the distributed tracing extension
 
+_Parts = tuple[Sequence[tuple[str, str]], Sequence[tuple[str, str]]]
+_NO_PARTS: _Parts = ((), ())
+
 
 def batch(items: Iterable[tuple[Message, int]], *, source: str) -> bytes:
     """Write messages and the numbers of their attempts as one batch.
@@ -61,19 +64,17 @@ def _event(message: Message, source: str, extensions: Mapping[str, Any]) -> dict
         "specversion": "1.0",
         "time": cloudevents.rfc3339(message.stored_at),
     }
-    given, media_type = message.headers, headers.DEFAULT_CONTENT_TYPE
-    if given:
-        attributes, trace_context = _parts_of(tuple(given))
-        for name, attribute in attributes:
-            event[attribute] = cloudevents.decoded(cloudevents.encoded(given[name]))
-        media_type = cloudevents.content_type(given)
+    given = message.headers
+    attributes, trace_context = _parts_of(tuple(given)) if given else _NO_PARTS
+    for name, attribute in attributes:
+        event[attribute] = cloudevents.decoded(cloudevents.encoded(given[name]))
+    media_type = cloudevents.content_type(given) if given else headers.DEFAULT_CONTENT_TYPE
     event.update(extensions)
     event["datacontenttype"] = media_type
-    if given:
-        for name, extension in trace_context:
-            event[extension] = given[name]
-        if (trace_id := message.trace_id) is not None:
-            event["walnatstrace"] = trace_id
+    for name, extension in trace_context:
+        event[extension] = given[name]
+    if (trace_id := message.trace_id) is not None:
+        event["walnatstrace"] = trace_id
     if message.replay:
         event["walnatsreplay"] = message.replay
     if _is_json(media_type, message.payload):
@@ -84,7 +85,7 @@ def _event(message: Message, source: str, extensions: Mapping[str, Any]) -> dict
 
 
 @lru_cache(maxsize=256)  # messages of an event mostly have headers of the same names
-def _parts_of(names: tuple[str, ...]) -> tuple[Sequence[tuple[str, str]], Sequence[tuple[str, str]]]:
+def _parts_of(names: tuple[str, ...]) -> _Parts:
     """Give which headers are attributes and which are trace context, each with its name in an event."""
     attributes = [(name, attribute) for name in names if (attribute := _attribute_of(name)) is not None]
     return attributes, [(name, lower) for name in names if (lower := name.lower()) in _EXTENSIONS]
