@@ -108,7 +108,7 @@ class Administration:
         with explained():
             info = await self._jetstream.stream(event.stream)
             consumers = await inspection.consumers(self._jetstream, event.stream) or []
-        ours = sorted(actor for of, actor in self._roster.actors if of == name)
+        ours = sorted(self._roster.actors_of(name))
         orphans = orphans_of(consumers, ours)
         others = {consumer.name for consumer in consumers} - {*ours, *orphans}
         return EventStatus(
@@ -158,7 +158,7 @@ class Administration:
             oldest_age_s=max(0.0, time.time() - oldest) if oldest is not None else None,
             pause_reason=pause_reason(config) if config is not None else loop.state.pause_reason,
             paused_until=paused_until(config) if config is not None else None,
-            orphans=tuple(orphans_of(consumers, [actor for of, actor in self._roster.actors if of == event])),
+            orphans=tuple(orphans_of(consumers, self._roster.actors_of(event))),
             drift=self._watch.drift_of((event, name)),
         )
 
@@ -225,8 +225,8 @@ class Administration:
                 f"deleting {event!r} deletes all of its messages; confirm it with confirm={event}",
             )
         self._see_that_it_is_not_in_the_file(event, f"the event {event!r}")
-        for of, actor in [key for key in self._roster.actors if key[0] == event]:
-            await self._roster.forget_actor(of, actor)
+        for actor in self._roster.actors_of(event):
+            await self._roster.forget_actor(event, actor)
         self._roster.forget_event(event)
         stream = stream_name(event)
         with explained(f"there is no stream of the event {event!r} in NATS", Reason.UNKNOWN_EVENT):

@@ -55,6 +55,8 @@ class Roster:
         self._events: dict[str, Event] = {}
         self._from_file: set[str | Key] = set()
         self._actors: dict[Key, ActorLoop] = {}
+        self._actors_of: dict[str, dict[str, ActorLoop]] = {}
+        """The same by event, then by name."""
         self._restoring: dict[str, asyncio.Task[None]] = {}
         self._stopping = False
 
@@ -85,9 +87,13 @@ class Roster:
         """The running actors by event and name."""
         return self._actors
 
+    def actors_of(self, event: str) -> Mapping[str, ActorLoop]:
+        """The running actors of an event by name, as they are now."""
+        return dict(self._actors_of.get(event, {}))
+
     def acts_on(self, event: str) -> bool:
         """Whether an actor of this event runs here."""
-        return any(of == event for of, _ in self._actors)
+        return event in self._actors_of
 
     @property
     def is_stopping(self) -> bool:
@@ -141,7 +147,7 @@ class Roster:
         await _all(self._end(loop, why) for loop, why in ending)
         for name in gone:
             self._from_file.discard(name)
-            if isinstance(name, str) and not any(event == name for event, _ in self._actors):
+            if isinstance(name, str) and not self.acts_on(name):
                 self._events.pop(name, None)  # otherwise an actor that came over gRPC still needs it
             part = part_of_event(name) if isinstance(name, str) else part_of_actor(*name)
             self._registrar.forget(name if isinstance(name, str) else name[0], part)
@@ -234,13 +240,18 @@ class Roster:
         if isinstance(loop.target, Listeners):
             loop.target.changed = loop.credit_changed
         self._actors[key] = loop
+        self._actors_of.setdefault(actor.event, {})[actor.name] = loop
         self._tasks.create_task(loop.run(), name=f"actors/{actor.event}/{actor.name}")
 
     async def _end(self, loop: ActorLoop, why: Refusal) -> None:
         """Stop an actor. Its listeners may answer what they have; then their streams end with this status."""
         await loop.stop(loop.actor.job_timeout, hand_back_s=HAND_BACK_S)
         _end_listeners(loop, why)
-        self._actors.pop((loop.actor.event, loop.actor.name), None)
+        event, name = loop.actor.event, loop.actor.name
+        if self._actors.pop((event, name), None) is not None:
+            del self._actors_of[event][name]
+            if not self._actors_of[event]:
+                del self._actors_of[event]
 
     async def restore(self, actor: Actor, reason: str) -> None:
         """Register an actor and its event again after somebody else deleted or changed them."""
@@ -275,7 +286,7 @@ class Roster:
 
     async def _restore_event(self, event: Event, reason: str) -> None:
         _log.error("somebody deleted the event's stream; registering it again", event_name=event.name, why=reason)
-        actors = [loop.actor for (of, _), loop in self._actors.items() if of == event.name]
+        actors = [loop.actor for loop in self.actors_of(event.name).values()]
         for actor in actors:
             self._registrar.hold_emits(event.name, part_of(actor))
         await self._registrar.register_event(event)

@@ -131,7 +131,7 @@ class Pull:
         """Ask for what there is room for, then wait for a reason to look again."""
         if not self._connection.is_connected:
             await self._connection.wait_connected()
-        if self._asked and self._loop.time() - self._heard_at > SILENCE_S:
+        if self._asked and self._silent_in_s <= 0:
             _log.warning("a pull has gone silent; asking again", stream=self._stream, consumer=self._consumer)
             self._doubt = self._renewal = True
         if self._pause_s:
@@ -151,8 +151,13 @@ class Pull:
             self._ask(room)
         self._wake.clear()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LOOK_INTERVAL_S):
+            async with asyncio.timeout(self._silent_in_s if self._asked else LOOK_INTERVAL_S):
                 await self._wake.wait()
+
+    @property
+    def _silent_in_s(self) -> float:
+        """When what is asked for will have been silent for too long, unless something comes."""
+        return self._heard_at + SILENCE_S - self._loop.time()
 
     def _ask(self, count: int) -> None:
         body: dict[str, object] = {
