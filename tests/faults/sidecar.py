@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from faults.ledger import Attempt, Ledger
+from faults.standstill import STOOD_STILL, TELLER, StandStill
 from support.daemon import Process
 from walnatsd.broker import delivery
 
@@ -56,7 +57,7 @@ class Sidecar(Process):
     def __init__(
         self, name: str, folder: Path, sockets: Path, ledger: Ledger, servers: Sequence[str], text: str, prelude: str
     ) -> None:
-        super().__init__(folder / name, text, prelude=prelude)
+        super().__init__(folder / name, text, prelude=TELLER + prelude)
         self.name = name
         self.servers = servers
         self.grpc_socket = str(sockets / f"{name}.grpc")
@@ -64,6 +65,7 @@ class Sidecar(Process):
         self.tracebacks: list[str] = []
         self.connected_to = ""
         """Host and port of the nats-server, by its log."""
+        self.stand_stills: list[StandStill] = []
         self._log = SidecarLog(name, ledger)
         self.lines = deque(maxlen=KEPT_LINES)  # type: ignore[assignment] - a long run has many
 
@@ -71,6 +73,9 @@ class Sidecar(Process):
         """Keep what a reader of a failure needs; tell the ledger of attempts."""
         self._log.read(line)
         if line.get("message") == "attempt" and line["decision"] == "Ack":
+            return
+        if line.get("message") == STOOD_STILL:
+            self.stand_stills.append(StandStill(line["until"], line["for_s"]))
             return
         if line.get("message") == "connected to NATS":
             self.connected_to = line["server"]

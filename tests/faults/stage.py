@@ -19,7 +19,7 @@ from faults.emitting import Door, Load, doors
 from faults.ledger import Hole, Ledger
 from faults.receivers import Receivers, slowly
 from faults.sidecar import Sidecar
-from faults.standstill import Punctuality
+from faults.standstill import OBSERVER, Punctuality
 from faults.verdict import Bound, Verdict
 from support.cluster import Cluster, cluster
 from support.daemon import config_text
@@ -263,7 +263,8 @@ class Stage:
             timeline=tuple(self._timeline),
             figures=self.figures,
             complaints=tuple(self._complaints),
-            stand_stills=tuple(self.punctuality.stand_stills),
+            stand_stills={OBSERVER: self.punctuality.stand_stills}
+            | {sidecar.name: sidecar.stand_stills for sidecar in self.sidecars},
         )
 
 

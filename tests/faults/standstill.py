@@ -1,4 +1,8 @@
-"""When the observing process stood still. What an actor is called with meanwhile is marked with the time when it goes on."""
+"""When processes stood still, on a machine with too much to do.
+
+What comes while the observing process stands still is marked with the time when it goes on; what a sidecar is handed
+meanwhile it calls its actor with when it goes on.
+"""
 
 import asyncio
 import time
@@ -8,6 +12,21 @@ from dataclasses import dataclass
 TICK_S = 0.05
 NOTED_S = 0.1
 """Who is late by less does not matter to what is judged in seconds."""
+OBSERVER = "the observer"
+STOOD_STILL = "stood still"
+TELLER = f"""
+import json, os, threading, time
+def tell_of_stand_stills():
+    while True:
+        due = time.monotonic() + {TICK_S}
+        time.sleep({TICK_S})
+        late_s = time.monotonic() - due
+        if late_s > {NOTED_S}:
+            line = {{"message": {STOOD_STILL!r}, "until": time.time(), "for_s": late_s}}
+            os.write(2, (json.dumps(line) + "\\n").encode())  # past the buffer, whose lock an end must not find taken
+threading.Thread(target=tell_of_stand_stills, daemon=True).start()
+"""
+"""Python that has a process log when it stood still."""
 
 
 @dataclass(frozen=True, slots=True)

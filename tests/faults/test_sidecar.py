@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from faults.ledger import Ledger, Sighting
-from faults.sidecar import SidecarLog
+from faults.sidecar import Sidecar, SidecarLog
+from faults.standstill import STOOD_STILL, StandStill
 from walnatsd.broker.delivery import FORGOTTEN, GONE, REPLACED
 
 LATE = 30.0
@@ -100,3 +101,10 @@ def test_a_finding_has_all_attempts_at_its_message(ledger, log) -> None:
         ("sidecar-2", 3, 31.0, "Ack, let go"),
     ]
     assert {each.took_s for each in repeat.attempts} == {0.25}
+
+
+def test_when_a_sidecar_stood_still_is_kept_apart_from_its_log(tmp_path, ledger) -> None:
+    sidecar = Sidecar("sidecar-1", tmp_path, tmp_path, ledger, [], "", "")
+    sidecar.take({"message": STOOD_STILL, "until": 9.0, "for_s": 6.5})
+    assert sidecar.stand_stills == [StandStill(9.0, 6.5)]
+    assert not sidecar.lines

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from faults.ledger import Attempt, Ledger, Sighting
-from faults.standstill import StandStill
+from faults.standstill import OBSERVER, StandStill
 from faults.verdict import Bound, Verdict
 
 
@@ -71,7 +71,7 @@ def test_a_message_seen_after_its_ack_is_a_problem(ledger) -> None:
     [problem] = judge(ledger, bounds=(Bound(5, "in its hands"),)).problems
     assert problem == (
         "1 seen after the ack was confirmed: a for audit 7.50 s later (confirmed 1.50 s before a kill; "
-        "the observer did not stand still meanwhile; no sidecar tells of an attempt)"
+        "nobody stood still meanwhile; no sidecar tells of an attempt)"
     )
 
 
@@ -80,16 +80,17 @@ def test_a_message_seen_after_its_ack_has_the_words_of_the_sidecars_and_how_late
     ledger.confirm("a", "audit", 1.5)
     ledger.attempt("a", "audit", Attempt("sidecar-2", 2, 9.25, 7.0, "Ack"))
     ledger.see("a", "audit", Sighting(9.0, 204, 1))
-    stills = (StandStill(until=1.0, for_s=9.0), StandStill(until=9.0, for_s=6.5))
-    verdict = judge(ledger, bounds=(Bound(5, "in its hands"),), stand_stills=stills)
+    stills = [StandStill(until=1.0, for_s=9.0), StandStill(until=9.0, for_s=6.5)]
+    others = {"sidecar-1": stills[:1], "sidecar-2": [StandStill(until=4.0, for_s=0.5)]}
+    verdict = judge(ledger, bounds=(Bound(5, "in its hands"),), stand_stills={OBSERVER: stills} | others)
     [problem] = verdict.problems
     assert problem.endswith(
-        "the observer stood still for up to 6.50 s meanwhile; "
+        "the observer stood still for up to 6.50 s, sidecar-2 stood still for up to 0.50 s meanwhile; "
         "sidecar-1's attempt 1 took 0.02 s and was settled +0.00 s from then: Ack, "
         "sidecar-2's attempt 2 took 7.00 s and was settled +7.75 s from then: Ack)"
     )
-    assert "the observer stood still for 9.00 s at most" in verdict.text
-    assert verdict.as_json()["observer_late_s"] == 9.0
+    assert "stood still at most: the observer 9.00 s, sidecar-1 9.00 s, sidecar-2 0.50 s" in verdict.text
+    assert verdict.as_json()["stood_still_s"] == {"the observer": 9.0, "sidecar-1": 9.0, "sidecar-2": 0.5}
 
 
 def test_of_many_attempts_at_a_message_the_last_ones_are_quoted(ledger) -> None:

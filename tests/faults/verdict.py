@@ -1,7 +1,7 @@
 """What came out of a scenario: for pytest, for people, for programs."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -36,8 +36,8 @@ class Verdict:
     """What else was measured, by name with its unit."""
     complaints: tuple[str, ...] = ()
     """What the scenario itself found wrong."""
-    stand_stills: tuple[StandStill, ...] = ()
-    """When the observing process stood still, so that its clock marked calls too late."""
+    stand_stills: Mapping[str, Sequence[StandStill]] = field(default_factory=dict)
+    """When the observing process stood still, so that it marked calls too late, and when sidecars did; by who."""
 
     @property
     def faults(self) -> dict[str, int]:
@@ -74,7 +74,8 @@ class Verdict:
     def _describe(self, repeat: Repeat) -> str:
         """Say what repeat it was, what was broken next after its ack was confirmed, and what may explain it.
 
-        A call that was made in time and marked late has an attempt that took as long, and an observer that stood still.
+        A call that was made in time and marked late has an attempt that took as long, and an observer that stood still. One
+        that was made late, of what was handed over in time, has a sidecar that stood still.
         """
         cause = next(
             (
@@ -85,18 +86,22 @@ class Verdict:
             "after the last fault",
         )
         since = repeat.confirmed_at
-        still = longest(self.stand_stills, since=since, until=since + repeat.late_s)
-        observer = f"stood still for up to {still.for_s:.2f} s" if still else "did not stand still"
+        stood_still = [
+            f"{who} stood still for up to {found.for_s:.2f} s"
+            for who, stand_stills in self.stand_stills.items()
+            if (found := longest(stand_stills, since=since, until=since + repeat.late_s))
+        ]
         attempts = [_quoted(each, since) for each in repeat.attempts[-QUOTED:]]
         return (
             f"{repeat.uid} for {repeat.actor} {repeat.late_s:.2f} s later (confirmed {cause}; "
-            f"the observer {observer} meanwhile; {', '.join(attempts) or 'no sidecar tells of an attempt'})"
+            f"{', '.join(stood_still) or 'nobody stood still'} meanwhile; "
+            f"{', '.join(attempts) or 'no sidecar tells of an attempt'})"
         )
 
     @property
-    def observer_late_s(self) -> float:
-        """The longest time for which the observing process stood still; 0 where it was never noticed."""
-        return max((each.for_s for each in self.stand_stills), default=0.0)
+    def stood_still_s(self) -> dict[str, float]:
+        """The longest time for which each process stood still; 0 where it was never noticed."""
+        return {who: max((each.for_s for each in them), default=0.0) for who, them in self.stand_stills.items()}
 
     @property
     def reasons(self) -> list[str]:
@@ -118,7 +123,9 @@ class Verdict:
             lines.append("refused: " + ", ".join(f"{count} x {why}" for why, count in found.refused_because.items()))
         if self.figures:
             lines.append(", ".join(f"{name} {figure:g}" for name, figure in self.figures.items()))
-        lines.append(f"the observer stood still for {self.observer_late_s:.2f} s at most")
+        if self.stand_stills:
+            longest_s = ", ".join(f"{who} {still_s:.2f} s" for who, still_s in self.stood_still_s.items())
+            lines.append(f"stood still at most: {longest_s}")
         lines += [f"WRONG: {problem}" for problem in self.problems] or ["all that is promised held"]
         return "\n".join([*lines, f"seed {self.seed}, {self.seconds:.0f} s"])
 
@@ -133,7 +140,7 @@ class Verdict:
             "duplicates_bound": self.bound,
             "duplicates_reasons": self.reasons,
             "figures": {name: round(figure, 2) for name, figure in self.figures.items()},
-            "observer_late_s": round(self.observer_late_s, 2),
+            "stood_still_s": {who: round(still_s, 2) for who, still_s in self.stood_still_s.items()},
             "problems": list(self.problems),
         }
 
