@@ -28,6 +28,12 @@ class Client:
         """Be the sink of a subscription."""
         self.told.append((OURS, frame.subject.encode(), frame.reply.encode(), frame.payload, frame.head))
 
+    def take_same(self, frame: Frame, times: int) -> None:
+        """Be told at once of a frame that came so many times."""
+        assert times > 0
+        for _ in range(times):
+            self.take(frame)
+
     def fail_sink(self, error: Exception) -> None:
         self.failures.append(error)
 
@@ -87,6 +93,11 @@ def ours(pieces: list[bytes]) -> list[tuple[Any, ...]]:
     return run(FrameParser(client, {KEY: client.take}), client, pieces)
 
 
+def counted(pieces: list[bytes]) -> list[tuple[Any, ...]]:
+    client = Client()
+    return run(FrameParser(client, {KEY: client.take}, {KEY: client.take_same}), client, pieces)
+
+
 def theirs(pieces: list[bytes]) -> list[tuple[Any, ...]]:
     client = Client()
     return run(Parser(client), client, pieces)
@@ -97,7 +108,7 @@ def test_what_arrives_is_what_the_library_reads_however_it_is_split(operations, 
     whole = b"".join(operation * times for operation, times in operations)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=8)))
     pieces = [whole[start:end] for start, end in zip([0, *cuts], [*cuts, len(whole)], strict=True)]
-    assert ours(pieces) == ours([whole]) == theirs([whole])
+    assert ours(pieces) == ours([whole]) == counted(pieces) == counted([whole]) == theirs([whole])
 
 
 def test_byte_by_byte_all_arrives() -> None:
@@ -133,8 +144,28 @@ def test_what_a_sink_raises_is_told_and_the_next_message_arrives() -> None:
     assert [payload for _, _, _, payload, _ in client.told] == [b"good"]
 
 
+def test_empty_messages_that_are_all_alike_are_counted_for_who_counts() -> None:
+    """They are the confirmations of a batch of acks."""
+    counts: list[tuple[str, int]] = []
+    client = Client()
+
+    def tally(frame: Frame, times: int) -> None:
+        counts.append((frame.subject, times))
+        if frame.subject == "b":
+            raise RuntimeError("a fault of who counts")
+
+    line, other = b"MSG a 1 0\r\n\r\n", b"MSG b 1 0\r\n\r\n"
+    run(
+        FrameParser(client, {KEY: client.take}, {KEY: tally}),
+        client,
+        [line * 4 + other * 3 + line, b"MSG c 1 0\r\n\r\n"],
+    )
+    assert [subject for _, subject, *_ in client.told] == [b"a", b"b", b"a", b"c"]
+    assert counts == [("a", 3), ("b", 2)]
+    assert len(client.failures) == 1
+
+
 def test_empty_messages_that_are_all_alike_arrive_one_by_one_though_their_sink_fails() -> None:
-    """They are the confirmations of a batch of acks, which are counted."""
     client, count = Client(), 0
 
     def sink(frame: Frame) -> None:

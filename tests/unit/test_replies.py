@@ -42,6 +42,17 @@ async def test_many_replies_are_there_when_the_last_one_is() -> None:
     assert await future == frame(subject)
 
 
+@pytest.mark.parametrize("together", [1, 2, 3, 4])
+async def test_replies_that_came_together_are_counted_down_together(together: int) -> None:
+    replies = Replies("_INBOX.x.r")
+    subject, future = replies.expect_all(4, 5.0, "$JS.ACK.a")
+    replies.receive(frame(subject), together)
+    assert future.done() is (together == 4)
+    replies.receive(frame(subject), 4 - together)
+    assert future.done()
+    assert replies.waiting == 0
+
+
 async def test_one_of_many_that_nobody_listens_to_fails_all_of_them() -> None:
     replies = Replies("_INBOX.x.r")
     subject, future = replies.expect_all(3, 5.0, "$JS.ACK.a")

@@ -93,8 +93,9 @@ def test_a_signature_is_of_the_id_that_is_sent(headers) -> None:
 
 def test_a_batch_has_its_own_head() -> None:
     made = Heads(URL, PRINT, source="s", configured={"X-Team": "ours"}, signing_keys=())
-    line, fields = read(made.of_batch([message({})], b"[]", {"traceparent": "t", "tracestate": "a\nb"}))
-    expected = batch_headers([message({})], actor="print", configured={"x-team": "ours"})
+    first, identities = message({}), ["parcel-sent-7", "b"]
+    line, fields = read(made.of_batch(first, identities, b"[]", {"traceparent": "t", "tracestate": "a\nb"}))
+    expected = batch_headers(first, identities, actor="print", configured={"x-team": "ours"})
     assert line == LINE
     assert fields == {**ALWAYS, "traceparent": "t", "tracestate": "a%0Ab", **expected, "content-length": "2"}
 

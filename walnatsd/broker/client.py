@@ -16,7 +16,7 @@ from nats.aio.client import Client as NatsClient
 
 from walnatsd.broker.errors import NotConnectedError
 from walnatsd.broker.group_commit import GroupCommit
-from walnatsd.broker.parser import FrameParser, Sink
+from walnatsd.broker.parser import FrameParser, Sink, Tally
 from walnatsd.config.certificates import Certificates
 
 
@@ -29,7 +29,8 @@ class Client(NatsClient):
         self._certificates = certificates
         self._on_loss = on_loss
         self._sinks: dict[bytes, Sink] = {}
-        self._ps = FrameParser(self, self._sinks)
+        self._tallies: dict[bytes, Tally] = {}
+        self._ps = FrameParser(self, self._sinks, self._tallies)
         self._sink_failure: Callable[[Exception], None] | None = None
         self._loop = asyncio.get_running_loop()
         self._flushed: asyncio.Future[None] = self._loop.create_future()
@@ -178,6 +179,10 @@ class Client(NatsClient):
         self._sinks[b"%d" % subscription._id] = sink  # noqa: SLF001
         return subscription._id  # noqa: SLF001
 
+    def count_same(self, sid: int, tally: Tally) -> None:
+        """Hand frames of a subscription that are all the same, and empty, to `tally` at once; the first to its sink still."""
+        self._tallies[b"%d" % sid] = tally
+
     async def confirm(self) -> None:
         """Wait until the server has read all that was sent, and what it had sent before has arrived. Has no time limit.
 
@@ -201,6 +206,7 @@ class Client(NatsClient):
                             await self.confirm()
         finally:
             self._sinks.pop(b"%d" % sid, None)
+            self._tallies.pop(b"%d" % sid, None)
             self._remove_sub(sid)
 
     def on_sink_failure(self, callback: Callable[[Exception], None]) -> None:

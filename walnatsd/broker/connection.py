@@ -213,7 +213,8 @@ class Connection:
         """
         await self._client.connect(**options, **identity_options(settings, self._client), **self._callback_options())
         try:
-            await self._client.attach(self._replies.subject, self._replies.receive)
+            sid = await self._client.attach(self._replies.subject, self._replies.receive)
+            self._client.count_same(sid, self._replies.receive)
             await self._client.attach(self.inbox.subject, self.inbox.receive)
         except errors.ConnectionClosedError:
             if not self._ending:

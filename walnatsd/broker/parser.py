@@ -7,6 +7,7 @@ library one whole operation at a time.
 """
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from nats.errors import ProtocolError
@@ -15,6 +16,8 @@ from nats.protocol.parser import Parser
 from walnatsd.broker.wire import Frame, made
 
 Sink = Callable[[Frame], None]
+Tally = Callable[[Frame, int], None]
+"""Takes a frame that came so many times in a row."""
 
 _END = b"\r\n"
 _WITH_HEAD = 6
@@ -26,17 +29,21 @@ size`."""
 class FrameParser(Parser):
     """Reads what the server sends, however it is split."""
 
-    def __init__(self, client: Any, sinks: Mapping[bytes, Sink]) -> None:
+    def __init__(
+        self, client: Any, sinks: Mapping[bytes, Sink], tallies: Mapping[bytes, Tally] = MappingProxyType({})
+    ) -> None:
         """Prepare to parse for a client.
 
         Args:
             client: The library's, with `fail_sink` for what a sink raises.
             sinks: Who takes the frames of a subscription, by its id as it stands in the line of a message.
+            tallies: Where one of them is told of empty messages that are all the same, but for the first, at once.
         """
         self._rest = bytearray()
         self._whole = 0
         super().__init__(client)
         self._sinks = sinks
+        self._tallies = tallies
 
     def reset(self) -> None:
         """Forget what was read: it belongs to a connection that is gone."""
@@ -93,12 +100,21 @@ class FrameParser(Parser):
                 frame = made(Frame, (subject, reply, data[middle : end - 2], data[start:middle]))
                 try:
                     sink(frame)
-                    if end == start + 2:  # nothing but a line: acks of a batch are confirmed by as many of the same
-                        whole = data[place:end]
-                        while data.startswith(whole, end):
-                            end += len(whole)
-                            sink(frame)
+                    if end == start + 2 and (tally := self._tallies.get(words[2])) is not None:
+                        # nothing but a line: acks of a batch are confirmed by as many of the same
+                        end, times = _skip_same(data, data[place:end], end)
+                        if times:
+                            tally(frame, times)
                 except Exception as error:  # noqa: BLE001 - told to who asked for it; it would end the read loop
                     self.nc.fail_sink(error)
             place = end
         rest += data[place:]
+
+
+def _skip_same(data: bytes, line: bytes, place: int) -> tuple[int, int]:
+    """Go past a line as often as it stands there; gives the place behind and how often that was."""
+    times = 0
+    while data.startswith(line, place):
+        place += len(line)
+        times += 1
+    return place, times

@@ -81,12 +81,12 @@ class Replies:
             self._left[subject] = count
         return subject, future
 
-    def receive(self, frame: Frame) -> None:
-        """Hand a reply to who waits for it."""
+    def receive(self, frame: Frame, times: int = 1) -> None:
+        """Hand a reply to who waits for it. It came so many times."""
         if self._left:
             left = self._left.pop(frame.subject, 1)
-            if left > 1 and not (frame.head and frame.status == 503):  # otherwise the others do not matter any more
-                self._left[frame.subject] = left - 1
+            if left > times and not (frame.head and frame.status == 503):  # otherwise the others do not matter any more
+                self._left[frame.subject] = left - times
                 return
         future, _, _, in_group = self._waiting.pop(frame.subject, _NOBODY)
         if in_group:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from walnatsd.broker.delivery import Delivery
+from walnatsd.broker.wire import made
 from walnatsd.dispatch.attempted import Attempted
 from walnatsd.dispatch.gate import Gate
 from walnatsd.dispatch.hand import Hand
@@ -212,7 +213,9 @@ class BatchIntake:
             await self._one_by_one(items)
             return
         attempts = _attempts(numbers, began, duration_s, answer)
-        await self._conclude_all([Attempted(delivery, of) for (delivery, _), of in zip(items, attempts, strict=True)])
+        await self._conclude_all(
+            [made(Attempted, (delivery, attempt, None)) for (delivery, _), attempt in zip(items, attempts, strict=True)]
+        )
         if trace is not None:
             trace.settled_all([attempt.outcome for attempt in attempts])
 

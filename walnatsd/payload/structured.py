@@ -19,16 +19,16 @@ _Parts = tuple[Sequence[tuple[str, str]], Sequence[tuple[str, str]]]
 _NO_PARTS: _Parts = ((), ())
 
 
-def batch(items: Iterable[tuple[Message, int]], *, source: str) -> bytes:
-    """Write messages and the numbers of their attempts as one batch.
+def batch(items: Iterable[tuple[Message, int]], identities: Iterable[str], *, source: str) -> bytes:
+    """Write messages, with the numbers of their attempts and what identifies them, as one batch.
 
     Each event has the extensions `walnatssequence` and `walnatsattempt`, and `walnatstrace` and `walnatsreplay` where
     there is something to say. Headers that are neither CloudEvents attributes nor trace context have no place in it.
     """
     return orjson.dumps(
         [
-            _event(message, source, {"walnatssequence": message.sequence, "walnatsattempt": attempt})
-            for message, attempt in items
+            _event(message, identity, source, {"walnatssequence": message.sequence, "walnatsattempt": attempt})
+            for (message, attempt), identity in zip(items, identities, strict=True)
         ]
     )
 
@@ -50,15 +50,12 @@ def seen(message: Message, *, id_: str, source: str, codec_error: str) -> bytes:
         extensions["walnatsuid"] = message.uid
     if codec_error:
         extensions["walnatscodecerror"] = codec_error
-    event = _event(message, source, extensions)
-    if message.uid is None and not any(name.lower() == "ce-id" for name in message.headers):
-        event["id"] = id_  # the place in the stream would be it, and there is none yet
-    return orjson.dumps(event)
+    return orjson.dumps(_event(message, message.uid or id_, source, extensions))
 
 
-def _event(message: Message, source: str, extensions: Mapping[str, Any]) -> dict[str, Any]:
+def _event(message: Message, identity: str, source: str, extensions: Mapping[str, Any]) -> dict[str, Any]:
     event: dict[str, Any] = {  # what every event has, then what the emitter gave, which wins, then what is ours
-        "id": message.identity,
+        "id": identity,
         "source": source,
         "type": message.event,
         "specversion": "1.0",

@@ -13,13 +13,15 @@ from walnatsd.payload.event_json import BATCH_TYPE
 _VERDICTS = {"ack": Verdict.ACKNOWLEDGED, "retry": Verdict.FAILED, "reject": Verdict.REJECTED}
 
 
-def batch_headers(messages: Sequence[Message], *, actor: str, configured: Mapping[str, str]) -> dict[str, str]:
-    """Give the headers of a request that carries these messages."""
-    what = [messages[0].stream, actor, *[message.identity for message in messages]]
+def batch_headers(
+    first: Message, identities: Sequence[str], *, actor: str, configured: Mapping[str, str]
+) -> dict[str, str]:
+    """Give the headers of a request that carries these messages: the first of them, and what identifies each."""
+    what = [first.stream, actor, *identities]
     return {
         "content-type": BATCH_TYPE,
         "webhook-id": f"msg_{hashlib.sha256(chr(0).join(what).encode()).hexdigest()[:32]}",
-        "walnats-event": messages[0].event,
+        "walnats-event": first.event,
         "walnats-actor": actor,
     } | {name.lower(): value for name, value in configured.items()}
 

@@ -83,10 +83,10 @@ class Heads:
             text += "".join([f"{name}: {value}\r\n" for name, value in own.items()])
         return f"{text}content-length: {len(message.payload)}\r\n\r\n".encode()
 
-    def of_batch(self, messages: Sequence[Message], body: bytes, trace: Mapping[str, str]) -> bytes:
+    def of_batch(self, first: Message, identities: Sequence[str], body: bytes, trace: Mapping[str, str]) -> bytes:
         """Write the head of a request with many messages in its body; `trace` is the request's own."""
         header = {name: cloudevents.in_ascii(value) for name, value in trace.items()}
-        header |= batch_headers(messages, actor=self._actor.name, configured=self._configured)
+        header |= batch_headers(first, identities, actor=self._actor.name, configured=self._configured)
         return self._signed(header, body)
 
     def _own(self, message: Message) -> dict[str, str] | None:

@@ -127,8 +127,9 @@ class Webhook:
         if self._problem:
             return self._unsendable(self._problem)
         messages = [message for message, _ in items]
-        body = batch(items, source=self._calling.source)
-        head = self._heads.of_batch(messages, body, trace)
+        identities = [message.identity for message in messages]
+        body = batch(items, identities, source=self._calling.source)
+        head = self._heads.of_batch(messages[0], identities, body, trace)
         outcome, answer = await self._post(head, body, RESULTS_LIMIT_BYTES)
         if answer is None or outcome.verdict is not Verdict.ACKNOWLEDGED:
             return outcome
