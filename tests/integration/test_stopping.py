@@ -212,8 +212,9 @@ FAULTS = {
 async def test_an_unexpected_exception_in_a_background_task_ends_the_daemon_loudly(
     nats, receiver, tmp_path, fault
 ) -> None:
-    Held(receiver)
-    async with process(tmp_path, config(nats.url, receiver, shutdown_timeout=1), ready=False, prelude=fault) as daemon:
+    Held(receiver)  # for what only shows while something is in flight
+    text = config(nats.url, receiver, actor={"job_timeout": 2}, shutdown_timeout=1)
+    async with process(tmp_path, text, ready=False, prelude=fault) as daemon:
         assert daemon.sidecar is not None
         await until(daemon.sidecar.is_ready)
         await daemon.sidecar.emit("counts", "1")
