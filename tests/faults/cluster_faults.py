@@ -15,7 +15,7 @@ from support.waiting import until
 
 UNKNOWN = "in flight when a leader went: the new one may not know that they were handed over"
 
-ANSWER_S = 1.0
+ANSWER_S = 2.0
 """Who resigns may not answer, nor who has just come and knows no leader; so long it is waited for."""
 
 Break = Callable[[Stage, Cluster, JetStreamContext], Awaitable[None]]
