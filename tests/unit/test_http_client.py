@@ -5,6 +5,7 @@ import contextlib
 import os
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -315,6 +316,25 @@ async def test_no_answer_in_time_is_a_timeout(client) -> None:
         with pytest.raises(TimeoutError):
             await ask(client, server, timeout_s=0.1)
         assert client._idle == {}
+
+
+@pytest.mark.parametrize("before_s", [60.0, 0.2])
+async def test_each_exchange_on_a_connection_has_a_time_limit_of_its_own(client, before_s) -> None:
+    """Though one timer serves them: that of the exchange before may be far too late, or go off in the midst of this one."""
+
+    async def handle(caller: Caller) -> None:
+        await caller.next()
+        await caller.say(OK)
+        await caller.next()
+        await caller.gone()
+
+    async with serving(handle) as server:
+        await ask(client, server, timeout_s=before_s)
+        began = time.monotonic()
+        with pytest.raises(TimeoutError):
+            await ask(client, server, timeout_s=0.4)
+        assert 0.39 <= time.monotonic() - began < 30
+        assert (server.requests, len(server.callers)) == (2, 1)
 
 
 async def test_a_body_that_is_late_is_cut_short(client) -> None:

@@ -56,6 +56,7 @@ class HttpClient:
     """Makes requests. The slots of the sidecar bound how many at once, so there is no limit here."""
 
     def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
         self._dialer = Dialer()
         self._idle: dict[_Key, list[HttpConnection]] = {}
         """Those that were used last are last."""
@@ -92,18 +93,17 @@ class HttpClient:
             TimeoutError: No answer came in time.
             ValueError: Nothing can be called there.
         """
-        loop = asyncio.get_running_loop()
         key = (origin, tls)
-        began = loop.time()
+        began = self._loop.time()
         connection = None if fresh else self._take(key, began)
         if connection is None:
             connection = await self._connect(origin, tls, connect_s)
-            timeout_s -= loop.time() - began
+            timeout_s -= self._loop.time() - began
         answer = await connection.exchange(head, body, limit=limit, timeout_s=timeout_s)
         if fresh:
             connection.abort()
         elif connection.usable:
-            self._keep(key, connection, loop)
+            self._keep(key, connection)
         return answer
 
     async def close(self) -> None:
@@ -133,23 +133,23 @@ class HttpClient:
             connection.abort()
         return None
 
-    def _keep(self, key: _Key, connection: HttpConnection, loop: asyncio.AbstractEventLoop) -> None:
-        connection.idle_since = loop.time()
+    def _keep(self, key: _Key, connection: HttpConnection) -> None:
+        connection.idle_since = self._loop.time()
         self._idle.setdefault(key, []).append(connection)
         if self._sweeping is None:
-            self._sweeping = loop.call_later(SWEEP_INTERVAL_S, self._sweep, loop)
+            self._sweeping = self._loop.call_later(SWEEP_INTERVAL_S, self._sweep)
 
-    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _sweep(self) -> None:
         """Close what has been idle for long, and forget what others closed."""
         idle, self._idle = self._idle, {}
-        oldest = loop.time() - KEEPALIVE_S
+        oldest = self._loop.time() - KEEPALIVE_S
         for key, connections in idle.items():
             for connection in connections:
                 if not connection.usable or connection.idle_since <= oldest:
                     connection.abort()
                 else:
                     self._idle.setdefault(key, []).append(connection)
-        self._sweeping = loop.call_later(SWEEP_INTERVAL_S, self._sweep, loop) if self._idle else None
+        self._sweeping = self._loop.call_later(SWEEP_INTERVAL_S, self._sweep) if self._idle else None
 
 
 @contextlib.asynccontextmanager

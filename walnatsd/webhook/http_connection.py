@@ -41,8 +41,13 @@ class HttpConnection(asyncio.Protocol):
         self._parser.set_dangerous_leniencies(
             lenient_headers=True, lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
         )
+        self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport
         self._waiter: asyncio.Future[Answer | Exception] | None = None
+        self._deadline = 0.0
+        """When the exchange that began last must have ended, by the loop's clock."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
         self._usable = False
         self.idle_since = 0.0
         """When its last exchange ended, by the loop's clock; for who keeps it."""
@@ -73,20 +78,20 @@ class HttpConnection(asyncio.Protocol):
             NotHttpError: What came is none.
             TimeoutError: Nothing came in time.
         """
-        loop = asyncio.get_running_loop()
-        waiter: asyncio.Future[Answer | Exception] = loop.create_future()
+        waiter: asyncio.Future[Answer | Exception] = self._loop.create_future()
         self._waiter = waiter
+        self._deadline = self._loop.time() + timeout_s
+        if self._timer is None or self._deadline < self._timer_at:
+            self._set_timer()
         self._usable, self._limit, self._unread_bytes = False, limit, 0
         self._forget_answer()
         if len(body) <= COPIED_BYTES:
             self._transport.write(head + body)
         else:
             self._transport.writelines((head, body))
-        timer = loop.call_later(timeout_s, self._expire)
         try:
             answer = await waiter
         finally:
-            timer.cancel()
             self._waiter = None
             if not self._usable or self._transport.get_write_buffer_size():
                 self.abort()
@@ -129,6 +134,8 @@ class HttpConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End: it is closed."""
         self._usable = False
+        if self._timer is not None:
+            self._timer.cancel()
         self._fail(BrokenError(str(exc) if exc is not None else "the other side closed it"))
 
     # ---- the parser's calls
@@ -205,5 +212,17 @@ class HttpConnection(asyncio.Protocol):
         elif self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(error)  # not as its exception: who waits may be cancelled, and never look
 
-    def _expire(self) -> None:
-        self._fail(TimeoutError())
+    def _set_timer(self) -> None:
+        """Look at the deadline when it is there. One timer for each exchange would cost more than a µs each time."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._timer_at = self._loop.call_at(self._deadline, self._look_at_deadline), self._deadline
+
+    def _look_at_deadline(self) -> None:
+        self._timer = None
+        if self._waiter is None:
+            return
+        if self._loop.time() < self._deadline:  # that of a later exchange
+            self._set_timer()
+        else:
+            self._fail(TimeoutError())
