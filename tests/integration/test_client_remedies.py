@@ -212,7 +212,11 @@ async def test_the_librarys_client_sends_after_an_outage_what_its_sender_has_giv
             await jetstream.publish("counts", b"1", timeout=0.1)
         await nats.start()
         await until(lambda: made.is_connected)
-        assert (await jetstream.stream_info("counts")).state.messages == 1
+
+        async def stored() -> bool:
+            return (await jetstream.stream_info("counts")).state.messages == 1
+
+        await until(stored)  # the library says that it is connected before it has sent what waited
 
 
 async def test_our_connection_forgets_what_could_not_be_sent(nats) -> None:

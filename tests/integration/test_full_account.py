@@ -46,28 +46,35 @@ async def test_without_room_for_messages_an_emit_is_refused_and_nothing_is_said_
     assert "the account, has no storage left" in problem["detail"]
 
 
+FULL_OF_CONSUMERS = "limits.consumers of the event, or max_consumers of the NATS account, is reached by"
+
+
 @pytest.mark.parametrize(
-    ("limits", "parts", "part", "words"),
+    ("limits", "events", "actors", "words"),
     [
-        ({"max_streams": 3}, {}, "event more", ["maximum number of streams reached"]),
-        (
-            {"max_consumers": 1},
-            {"actors": [ACTOR, ACTOR | {"name": "another"}]},
-            "actor another of counts",
-            ["limits.consumers of the event, or max_consumers of the NATS account", "print"],
-        ),
+        # three may be walnatsd's own; they are all made at the same time, so any of these may find no room
+        ({"max_streams": 4}, ["counts", "more", "most", "one", "two"], [], "maximum number of streams reached"),
+        ({"max_consumers": 1}, ["counts"], ["print", "another"], FULL_OF_CONSUMERS),
     ],
+    ids=["streams", "consumers"],
 )
 async def test_what_has_no_room_is_named_where_readiness_is_told_and_the_rest_works(
-    tmp_path, limits, parts, part, words
+    tmp_path, limits, events, actors, words
 ) -> None:
+    parts = [f"actor {name} of counts" for name in actors] or [f"event {name}" for name in events]
     async with account_with(tmp_path, **limits) as nats:
-        events = ("counts", "more") if part.startswith("event") else ("counts",)
-        async with running(text_for(nats, *events, **parts), ready=False) as sidecar:
+        text = text_for(nats, *events, actors=[ACTOR | {"name": name} for name in actors])
+        async with running(text, ready=False) as sidecar:
 
-            async def told() -> bool:
+            async def told() -> list[str]:
                 status, problems = await sidecar.readiness()
-                return status == 503 and all(word in problems.get(part, "") for word in words)
+                return [part for part in parts if words in problems.get(part, "")] if status == 503 else []
+
+            async def takes_some() -> bool:
+                full = await told()
+                rest = [event for event in events if f"event {event}" not in full]
+                return 201 in [(await sidecar.try_emit(event, "1"))[0] for event in rest]
 
             await until(told)
-            assert (await sidecar.try_emit("counts", "1"))[0] == 201
+            await until(takes_some)
+            assert 0 < len(await told()) < len(parts)
