@@ -29,7 +29,7 @@ def text_for(nats: NatsServer, *events: str, **parts: Any) -> str:
         nats.url,
         events=[{"name": name} for name in events],
         dead_letters={"bytes": 10_000},
-        emit={"timeout": 4},
+        emit={"timeout": 2},
         **parts,
     )
 

@@ -359,7 +359,7 @@ async def test_watchers_end_at_a_stop_with_a_word_and_do_not_hold_it_up(nats, tm
 
 
 async def test_a_deaf_watcher_does_not_hold_up_a_stop(nats, tmp_path) -> None:
-    async with process(tmp_path, config(nats.url, shutdown_timeout=8)) as daemon:
+    async with process(tmp_path, config(nats.url, shutdown_timeout=3)) as daemon:
         sidecar = daemon.sidecar
         assert sidecar is not None
         host, port = sidecar.http.rsplit(":", 1)
