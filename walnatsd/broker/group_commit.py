@@ -9,6 +9,8 @@ MOST_TICKS = 3
 """What a message can lose by waiting for others."""
 MOST_TOGETHER = 16
 """Above this there is little left to share, and the server should have something to do meanwhile."""
+FEW = 4
+"""Up to this, nobody waits while the server has nothing to do: there is more to lose than to share."""
 
 
 class GroupCommit:
@@ -57,6 +59,8 @@ class GroupCommit:
         """Note that one of those that left is waited for no longer."""
         if self._unanswered:
             self._unanswered -= 1
+            if not self._unanswered and self._held and self._expected <= FEW:
+                self._leave()
 
     def forget(self) -> None:
         """Note that the connection is lost, and all that was sent with it."""
