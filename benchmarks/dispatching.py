@@ -16,6 +16,8 @@ PATIENCE_S = 600.0
 IN_FLIGHT = 64
 FAN = 50
 PACE_S = 0.005
+LOOP = 20_000
+"""Turns of a loop that does nothing: about a millisecond."""
 
 ACTOR_OPTIONS: dict[str, Any] = {"max_jobs": IN_FLIGHT, "max_ack_pending": 1000}
 
@@ -111,9 +113,25 @@ async def settled(stage: Stage, names: list[str]) -> None:
 
 
 async def latency(stage: Stage, scale: Scale) -> Figures:
-    """From the emit to the actor, at 200 a second."""
+    """From the emit to the actor, at 200 a second; beside it, how evenly the machine runs a program that does nothing else."""
     count = int(scale.seconds * 2 / PACE_S)
-    return await _latency_here(stage, count) | await stage.load("benchmarks.loads.latency", stage.nats.url, count)
+    here = await _latency_here(stage, count)
+    peer = await stage.load("benchmarks.loads.latency", stage.nats.url, count)
+    return here | peer | _bare_loop(scale.seconds)
+
+
+def _bare_loop(seconds: float) -> Figures:
+    """Time a loop that waits for nobody. Where its p99 is far above its p50, the machine is busy with something else."""
+    took: list[float] = []
+    end = time.perf_counter() + seconds
+    while (begin := time.perf_counter()) < end:
+        for _ in range(LOOP):
+            pass
+        took.append(time.perf_counter() - begin)
+    return {
+        "bare loop p50": statistics.median(took) * 1e3,
+        "bare loop p99": statistics.quantiles(took, n=100)[98] * 1e3,
+    }
 
 
 async def _latency_here(stage: Stage, count: int) -> Figures:
