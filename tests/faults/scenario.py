@@ -1,4 +1,4 @@
-"""A scenario, in its short form for `make test` and its long one for `make faults`: one code, other numbers."""
+"""A scenario, in its short form for `make test` and its long one for `make faults`: one code, other numbers, fewer faults here and there."""
 
 import asyncio
 import contextlib

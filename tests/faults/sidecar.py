@@ -38,11 +38,8 @@ class SidecarLog:
     def _attempt(self, line: dict[str, Any]) -> None:
         uid, actor = line["uid"], line["actor"]
         at = datetime.fromisoformat(line["timestamp"]).timestamp()
-        key = (
-            line["event"],
-            actor,
-            line["sequence"],
-        )  # the names of events have no dots here, and so are their streams'
+        # the names of events have no dots here, and so are their streams'
+        key = (line["event"], actor, line["sequence"])
         is_let_go = key in self._let_go
         self._let_go.discard(key)
         decision = f"{line['decision']}, let go" if is_let_go else line["decision"]

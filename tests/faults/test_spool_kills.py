@@ -16,6 +16,7 @@ from support.nats_server import NatsServer
 from support.outages import config, is_forwarded, waiting
 from support.streams import stored
 from support.waiting import until
+from walnatsd.api.events import MAX_BATCH_ITEMS
 from walnatsd.v1 import events_pb2
 
 EVENTS = ["red", "green", "blue"]
@@ -128,13 +129,14 @@ async def _is_less(daemon: Process, before: int) -> bool:
 async def test_a_leader_that_is_killed_while_messages_are_forwarded_changes_nothing_about_their_order(
     nats, tmp_path
 ) -> None:
-    count = 1000
+    count = 3000
     replicas = {"events": [{"name": "counts", "replicas": 3}], "nats": {"system_replicas": 3}}
     await nats.stop()
     async with running(config(nats, tmp_path, **replicas), ready=False) as sidecar, stubs(sidecar.grpc) as grpc_:
         items = [events_pb2.EmitRequest(event="counts", payload=b"%d" % number) for number in range(count)]
-        answer = await grpc_.events.EmitBatch(events_pb2.EmitBatchRequest(items=items))
-        assert all(item.ok.spooled for item in answer.items)
+        for first in range(0, count, MAX_BATCH_ITEMS):
+            batch = events_pb2.EmitBatchRequest(items=items[first : first + MAX_BATCH_ITEMS])
+            assert all(item.ok.spooled for item in (await grpc_.events.EmitBatch(batch)).items)
     async with cluster(tmp_path / "cluster") as nodes, nodes.jetstream() as jetstream:
         replicas["nats"]["servers"] = nodes.urls
         async with running(config(nats, tmp_path, **replicas), ready=False) as sidecar:

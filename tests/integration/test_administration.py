@@ -124,7 +124,7 @@ async def test_an_actor_that_is_resumed_goes_on_at_once(tmp_path, receiver, monk
     """It went on with the next heartbeat, up to 5 s later, for the server had seen nothing that made it look."""
     from support.nats_server import binary_of
 
-    for name, seconds in {"EXPIRES_S": 60.0, "HEARTBEAT_S": 30.0, "LOOK_INTERVAL_S": 60.0}.items():
+    for name, seconds in {"EXPIRES_S": 60.0, "HEARTBEAT_S": 30.0, "SILENCE_S": 60.0, "LOOK_INTERVAL_S": 60.0}.items():
         monkeypatch.setattr(pull, name, seconds)
     binary = None if version == "newest" else binary_of(version)
     async with nats_server(tmp_path, binary=binary) as nats, running(text_for(nats, receiver)) as sidecar:

@@ -90,7 +90,8 @@ async def test_a_low_priority_gets_its_turn_though_there_is_always_something_of_
 
 async def test_an_actor_that_took_the_last_slot_stands_in_line_for_the_next_one(nats, receiver, monkeypatch) -> None:
     """It asked for no more until a job of its own had ended, though other actors left their slots."""
-    monkeypatch.setattr(pull, "LOOK_INTERVAL_S", 60.0)
+    for name in ("SILENCE_S", "LOOK_INTERVAL_S"):
+        monkeypatch.setattr(pull, name, 60.0)
     async with receiver_beside() as other:
         desk, other_desk = Desk(receiver), Desk(other)
         config = actors(nats, 2, counts={"url": receiver.url}, other={"url": other.url})

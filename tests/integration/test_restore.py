@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import time
 from collections.abc import AsyncIterator
 
@@ -12,6 +13,7 @@ from structlog.testing import capture_logs
 
 from support.broker import Broker, broker
 from support.daemon import Sidecar, config_text, running
+from support.letters import dead_letters
 from support.receiver import Received
 from support.waiting import until
 from walnatsd.api import watch
@@ -83,6 +85,36 @@ async def test_a_job_that_outlives_its_stream_does_not_settle_a_message_of_the_n
                 await until(lambda: _settled(jetstream))
     assert receiver.bodies == [b"old", b"new", b"new"]
     assert [line["sequence"] for line in logs if line["event"] == REPLACED] == [1]
+
+
+async def test_a_message_in_the_place_of_one_whose_job_goes_on_and_fails_has_all_of_its_attempts(
+    nats, receiver
+) -> None:
+    """It waits for the end of that job, and NATS must not hand it over again meanwhile; nor does the failure count for it."""
+    release = asyncio.Event()
+
+    async def slow(received: Received) -> web.StreamResponse:
+        if received.body == b"old":
+            await release.wait()
+        return web.Response(status=500)
+
+    receiver.answer = slow
+    retry = {"delays": [0.01], "max_attempts": 2}
+    actor = {"name": "print", "event": "counts", "url": receiver.url, "ack_wait": 1, "retry": retry}
+    async with running(config_text(nats.url, events=[{"name": "counts"}], actors=[actor])) as sidecar:
+        await sidecar.emit("counts", "old")
+        await receiver.wait_for(1)
+        async with nats.jetstream() as jetstream:
+            await jetstream.delete_stream("counts")
+            await until(lambda: _exists(jetstream))
+            await sidecar.emit("counts", "new")
+            await until(lambda: _handed_out(jetstream))
+            await asyncio.sleep(2.5)  # NATS would hand it over again twice
+            release.set()
+            [(headers, _)] = await until(lambda: dead_letters(nats))
+    assert receiver.bodies == [b"old", b"new", b"new"]
+    assert [received.headers["walnats-attempt"] for received in receiver.received[1:]] == ["1", "2"]
+    assert [each["attempt"] for each in json.loads(headers["walnats-dead-letter-history"])["attempts"]] == [1, 2]
 
 
 async def _exists(jetstream: JetStreamContext) -> bool:

@@ -144,6 +144,20 @@ async def test_what_leaves_with_something_else_is_held_no_longer(sender) -> None
     assert sender.writes == [1, 1]
 
 
+async def test_what_the_library_took_along_is_waited_for_no_longer_once_it_is_answered(sender) -> None:
+    sender.emit(2 + FEW)
+    sender.answer()
+    assert sender.waits
+    sender.held = 0  # the library wrote it, without a word
+    sender.answer(1 + FEW)
+    while sender.waits:
+        sender.timer.tick()
+    for _ in range(3):
+        sender.emit()
+        assert not sender.waits
+        sender.answer()
+
+
 async def test_a_lost_connection_is_begun_anew_with_nobody_to_wait_for(sender) -> None:
     sender.emit(3)
     sender.held = 0

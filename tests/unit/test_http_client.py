@@ -318,7 +318,7 @@ async def test_no_answer_in_time_is_a_timeout(client) -> None:
         assert client._idle == {}
 
 
-@pytest.mark.parametrize("before_s", [60.0, 0.2])
+@pytest.mark.parametrize("before_s", [60.0, 1.0])
 async def test_each_exchange_on_a_connection_has_a_time_limit_of_its_own(client, before_s) -> None:
     """Though one timer serves them: that of the exchange before may be far too late, or go off in the midst of this one."""
 
@@ -332,8 +332,8 @@ async def test_each_exchange_on_a_connection_has_a_time_limit_of_its_own(client,
         await ask(client, server, timeout_s=before_s)
         began = time.monotonic()
         with pytest.raises(TimeoutError):
-            await ask(client, server, timeout_s=0.4)
-        assert 0.39 <= time.monotonic() - began < 30
+            await ask(client, server, timeout_s=1.5)
+        assert 1.49 <= time.monotonic() - began < 30
         assert (server.requests, len(server.callers)) == (2, 1)
 
 

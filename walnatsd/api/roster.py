@@ -350,6 +350,7 @@ class Roster:
         for loop in self._actors.values():
             _end_listeners(loop, Refusal(Reason.STOPPING, "the daemon is stopping", retry_after_s=1.0))
         self._actors.clear()
+        self._actors_of.clear()
 
 
 async def _all(work: Iterable[Awaitable[object]]) -> None:

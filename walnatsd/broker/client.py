@@ -131,7 +131,7 @@ class Client(NatsClient):
     # ---- fast paths
 
     def send(self, frame: bytes) -> None:
-        """Queue a frame; it leaves in this turn of the event loop, with all that is queued.
+        """Queue a frame; it leaves in the next turn of the event loop, with all that is queued.
 
         Raises:
             NotConnectedError: There is no connection; nothing was queued.
@@ -155,7 +155,7 @@ class Client(NatsClient):
         self._pending_data_size += len(frame)
 
     def _leave(self) -> None:
-        """Have all that is queued written in this turn of the event loop."""
+        """Have all that is queued written in the next turn of the event loop."""
         if not self._is_leaving:
             self._is_leaving = True
             self._loop.call_soon(self._write)

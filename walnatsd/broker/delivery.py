@@ -185,7 +185,7 @@ class Delivery:
 
     def progress(self) -> None:
         """Tell NATS that the job is in progress; nothing is lost if that does not arrive."""
-        if self.is_handed_back or self.is_replaced:
+        if self.is_handed_back:
             return  # it would undo the delay of the nak
         try:
             self._connection.publish(self._reply, b"+WPI")

@@ -61,6 +61,8 @@ class GroupCommit:
             self._unanswered -= 1
             if not self._unanswered and self._held and self._expected <= FEW:
                 self._leave()
+        elif self._held:
+            self._held -= 1  # the library wrote it, together with a PING or a subscription of its own
 
     def forget(self) -> None:
         """Note that the connection is lost, and all that was sent with it."""

@@ -86,6 +86,8 @@ class Hand:
         """Hold some deliveries no more; they are settled."""
         for delivery in deliveries:
             del self._held[delivery.key]
+            if delivery.is_replaced:  # what was noted of it would count for the one that has its place
+                self._attempts.forget(delivery)
         if deliveries and not self._held:
             self._slots.leave()
             self._pulse.leave(self._held)
