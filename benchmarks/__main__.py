@@ -22,6 +22,7 @@ from benchmarks.stage import stage
 
 FULL = Scale(rounds=5, seconds=3.0, messages=20_000, drained=1_000_000)
 QUICK = Scale(rounds=1, seconds=1.0, messages=4_000, drained=20_000)
+CASES = emitting.CASES + dispatching.CASES + footprint.CASES
 KEPT = Path(__file__).parent / "kept.json"
 
 
@@ -29,7 +30,10 @@ async def main() -> int:
     arguments = _arguments()
     scale = QUICK if arguments.quick else FULL
     scale = dataclasses.replace(scale, rounds=arguments.rounds or scale.rounds)
-    cases = [case for case in emitting.CASES + dispatching.CASES + footprint.CASES if arguments.only in case.name]
+    cases = [case for case in CASES if arguments.only in case.name]
+    if not cases:
+        print(f"no case has {arguments.only!r} in its name: {'; '.join(case.name for case in CASES)}", file=sys.stderr)
+        return 2
     for case in cases:
         if case.needs and shutil.which(case.needs) is None:
             print(
@@ -53,17 +57,24 @@ async def main() -> int:
     if arguments.chart:
         report.chart(results, arguments.chart)
     if arguments.keep:
-        KEPT.write_text(json.dumps(report.as_json(results), indent=1) + "\n")
+        report.keep(results, KEPT)
     elif arguments.quick and KEPT.exists():
         print("\n" + report.compare(results, KEPT))
     return 0
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise ValueError
+    return count
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="little of everything, and compare with what is kept")
     parser.add_argument("--only", default="", metavar="TEXT", help="only the cases with this text in their name")
-    parser.add_argument("--rounds", type=int, help="how often each case is measured")
+    parser.add_argument("--rounds", type=_count, metavar="N", help="how often each case is measured")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
     parser.add_argument("--chart", type=Path, metavar="FILE", help="draw what is reached there (SVG)")
     parser.add_argument(

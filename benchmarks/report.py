@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import pygal
 
 from benchmarks.case import Case, Figures
 
@@ -58,6 +57,8 @@ def as_json(results: Results) -> dict[str, Any]:
 
 def chart(results: Results, file: Path) -> None:
     """Draw each bar as a share of what it must reach; more than 1 is more than asked for."""
+    import pygal  # noqa: PLC0415 - here, for it puts an importer of its own in place that Python warns of
+
     drawing = pygal.HorizontalBar(
         title="What is reached, as a multiple of what must be",
         show_legend=False,
@@ -93,6 +94,15 @@ def compare(results: Results, kept: Path) -> str:
             rest = f"{old:8.2f} {value / old:9.2f}" if old else f"{'-':>8} {'':>9}"
             lines.append(f"{value:8.2f} {rest}  {case.name}: {bar.text}")
     return "\n".join(lines)
+
+
+def keep(results: Results, kept: Path) -> None:
+    """Keep the figures in the repository, and those of cases that were not measured now as they were."""
+    now = as_json(results)
+    measured = {case["name"]: case for case in now["cases"]}
+    before = json.loads(kept.read_text())["cases"] if kept.exists() else []
+    now["cases"] = [measured.pop(case["name"], case) for case in before] + list(measured.values())
+    kept.write_text(json.dumps(now, indent=1) + "\n")
 
 
 def _digits(figure: float) -> int:
