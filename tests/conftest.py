@@ -1,5 +1,6 @@
 """Fixtures of all tests."""
 
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -14,6 +15,10 @@ from support.receiver import Receiver
 
 hypothesis.settings.register_profile("tests", deadline=None)  # a busy machine is no fault of the code
 hypothesis.settings.load_profile("tests")
+
+# A shell has SIGINT ignored for what a script runs in the background, and children inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -42,8 +42,9 @@ class Tail:
     async def end(self, number: signal.Signals | None = None) -> int:
         if number is not None:
             self.process.send_signal(number)
-        code = await self.process.wait()
-        await asyncio.gather(*self._readers)
+        async with asyncio.timeout(30):
+            code = await self.process.wait()
+            await asyncio.gather(*self._readers)
         return code
 
 
