@@ -1,6 +1,5 @@
 """Fixtures of all tests."""
 
-import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pytest
 
 from support import nats_server as nats_server_module
 from support import receiver as receiver_module
+from support.interrupts import heed_interrupts
 from support.nats_server import NatsServer
 from support.programs import require_program
 from support.receiver import Receiver
@@ -16,9 +16,7 @@ from support.receiver import Receiver
 hypothesis.settings.register_profile("tests", deadline=None)  # a busy machine is no fault of the code
 hypothesis.settings.load_profile("tests")
 
-# A shell has SIGINT ignored for what a script runs in the background, and children inherit that.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+heed_interrupts()
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -15,16 +15,6 @@ LATE = 30.0
 
 
 @pytest.fixture
-def ledger() -> Ledger:
-    """One message that its actor has answered."""
-    ledger = Ledger({"counts": ["audit"]})
-    ledger.emit("a", "counts")
-    ledger.acknowledge("a", 1)
-    ledger.see("a", "audit", Sighting(1.0, 204, 1))
-    return ledger
-
-
-@pytest.fixture
 def log(ledger) -> SidecarLog:
     return SidecarLog("sidecar-1", ledger)
 

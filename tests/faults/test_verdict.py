@@ -2,21 +2,9 @@
 
 from typing import Any
 
-import pytest
-
 from faults.ledger import Attempt, Ledger, Sighting
 from faults.standstill import OBSERVER, StandStill
 from faults.verdict import Bound, Verdict
-
-
-@pytest.fixture
-def ledger() -> Ledger:
-    """One message, handled."""
-    ledger = Ledger({"counts": ["audit"]})
-    ledger.emit("a", "counts")
-    ledger.acknowledge("a", 1)
-    ledger.see("a", "audit", Sighting(1.0, 204, 1))
-    return ledger
 
 
 def judge(ledger: Ledger, **facts: Any) -> Verdict:

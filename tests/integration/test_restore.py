@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from support.broker import Broker, broker
 from support.daemon import Sidecar, config_text, running
 from support.letters import dead_letters
-from support.receiver import Received
+from support.receiver import Received, Receiver
 from support.waiting import until
 from walnatsd.api import watch
 from walnatsd.broker import jetstream as module
@@ -71,18 +71,13 @@ async def test_a_job_that_outlives_its_stream_does_not_settle_a_message_of_the_n
 
     receiver.answer = slow
     actor = {"name": "print", "event": "counts", "url": receiver.url, "retry": {"delays": [0.1]}}
+    text = config_text(nats.url, events=[{"name": "counts"}], actors=[actor])
     with capture_logs() as logs:
-        async with running(config_text(nats.url, events=[{"name": "counts"}], actors=[actor])) as sidecar:
-            await sidecar.emit("counts", "old")
-            await receiver.wait_for(1)
-            async with nats.jetstream() as jetstream:
-                await jetstream.delete_stream("counts")
-                await until(lambda: _exists(jetstream))
-                assert (await sidecar.emit("counts", "new"))["sequence"] == 1
-                await until(lambda: _handed_out(jetstream))
-                release.set()
-                await receiver.wait_for(3)
-                await until(lambda: _settled(jetstream))
+        async with running(text) as sidecar, nats.jetstream() as jetstream:
+            await emit_old_and_new(sidecar, receiver, jetstream)
+            release.set()
+            await receiver.wait_for(3)
+            await until(lambda: _settled(jetstream))
     assert receiver.bodies == [b"old", b"new", b"new"]
     assert [line["sequence"] for line in logs if line["event"] == REPLACED] == [1]
 
@@ -101,20 +96,25 @@ async def test_a_message_in_the_place_of_one_whose_job_goes_on_and_fails_has_all
     receiver.answer = slow
     retry = {"delays": [0.01], "max_attempts": 2}
     actor = {"name": "print", "event": "counts", "url": receiver.url, "ack_wait": 1, "retry": retry}
-    async with running(config_text(nats.url, events=[{"name": "counts"}], actors=[actor])) as sidecar:
-        await sidecar.emit("counts", "old")
-        await receiver.wait_for(1)
-        async with nats.jetstream() as jetstream:
-            await jetstream.delete_stream("counts")
-            await until(lambda: _exists(jetstream))
-            await sidecar.emit("counts", "new")
-            await until(lambda: _handed_out(jetstream))
-            await asyncio.sleep(2.5)  # NATS would hand it over again twice
-            release.set()
-            [(headers, _)] = await until(lambda: dead_letters(nats))
+    text = config_text(nats.url, events=[{"name": "counts"}], actors=[actor])
+    async with running(text) as sidecar, nats.jetstream() as jetstream:
+        await emit_old_and_new(sidecar, receiver, jetstream)
+        await asyncio.sleep(2.5)  # NATS would hand it over again twice
+        release.set()
+        [(headers, _)] = await until(lambda: dead_letters(nats))
     assert receiver.bodies == [b"old", b"new", b"new"]
     assert [received.headers["walnats-attempt"] for received in receiver.received[1:]] == ["1", "2"]
     assert [each["attempt"] for each in json.loads(headers["walnats-dead-letter-history"])["attempts"]] == [1, 2]
+
+
+async def emit_old_and_new(sidecar: Sidecar, receiver: Receiver, jetstream: JetStreamContext) -> None:
+    """Leave an old message with its actor and a new one in its place: the stream was deleted and made anew between."""
+    await sidecar.emit("counts", "old")
+    await receiver.wait_for(1)
+    await jetstream.delete_stream("counts")
+    await until(lambda: _exists(jetstream))
+    assert (await sidecar.emit("counts", "new"))["sequence"] == 1
+    await until(lambda: _handed_out(jetstream))
 
 
 async def _exists(jetstream: JetStreamContext) -> bool:
